@@ -1,0 +1,1 @@
+//! Hashes of inputs, which name what is cached.
