@@ -1,0 +1,50 @@
+//! Benchmarks, each beside a baseline in the same run. `cargo xtask bench …` builds everything and calls this program.
+//!
+//! ```text
+//!  load ──HTTP/1.1──▶ kas-stub ◀──gRPC── agent ──HTTPS──▶ upstream        case "tunnel"
+//!  load ──────────────────HTTPS─────────────────────────▶ upstream        case "direct"
+//! ```
+//! Server, agent and upstream are processes of their own, so that each one's CPU time and memory can be told apart. The
+//! load generator is this process.
+
+mod load;
+mod process;
+mod stack;
+mod tunnel;
+mod upstream;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures server and agent, beside a baseline in the same run")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Calls through the tunnel beside the same calls made directly
+    Tunnel(tunnel::Options),
+    /// An in-memory HTTPS server in place of an API server (started by the others)
+    #[command(hide = true)]
+    Upstream {
+        /// Where its certificate is written
+        certificate: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    match Args::parse().command {
+        Command::Tunnel(options) => runtime.block_on(tunnel::run(&options)),
+        Command::Upstream { certificate } => runtime.block_on(upstream::serve(&certificate)),
+    }
+}

@@ -1,0 +1,247 @@
+//! Upstream, server and agent as processes, ready for calls through the tunnel.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use hyper::Uri;
+use rustls::pki_types::pem::PemObject as _;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use crate::load::{self, Target};
+
+/// How long a part may take to come up before the run is given up.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Between two looks at something that is not there yet.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const AGENT: &str = "bench";
+
+/// A running stack; dropping it ends the processes.
+pub(crate) struct Stack {
+    pub(crate) server: Child,
+    pub(crate) agent: Child,
+    _upstream: Child,
+    upstream_address: String,
+    people_address: String,
+    token: String,
+    tls: Arc<rustls::ClientConfig>,
+    folder: TempDir,
+}
+
+impl Stack {
+    /// Starts everything from the programs in `binaries` and waits until a call passes.
+    pub(crate) async fn start(binaries: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let certificate = folder.path().join("upstream.crt");
+        let (upstream, upstream_address) = start_upstream(&certificate).await?;
+        let tls = Arc::new(client_tls(&certificate)?);
+
+        let data = folder.path().join("server");
+        let program = Programs {
+            folder: binaries.to_owned(),
+            data: data.clone(),
+        };
+        let (server, addresses) = start_server(&program, folder.path()).await?;
+        let created = program
+            .json(&["agent", "create", AGENT, "-o", "json"])
+            .await?;
+        let personal = program
+            .json(&["token", "create", "--name", AGENT, "-o", "json"])
+            .await?;
+        let agent_token = created["token"]
+            .as_str()
+            .context("no token in the answer to agent create")?;
+        let personal_token = personal["token"]
+            .as_str()
+            .context("no token in the answer to token create")?;
+        let token = format!("pat:{}:{personal_token}", created["id"]);
+
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(
+            &kubeconfig,
+            kubeconfig_text(&upstream_address, &certificate),
+        )?;
+        let agent = Command::new(binaries.join("agent"))
+            .arg(format!("--kas-address=grpc://{}", addresses.agents))
+            .arg("--observability-listen-address=127.0.0.1:0")
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .env("AGENTK_TOKEN", agent_token)
+            .env("POD_NAMESPACE", AGENT)
+            .env("POD_NAME", AGENT)
+            .stdout(File::create(folder.path().join("agent.out"))?)
+            .stderr(File::create(folder.path().join("agent.log"))?)
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting the agent")?;
+        let stack = Self {
+            server,
+            agent,
+            _upstream: upstream,
+            upstream_address,
+            people_address: addresses.people,
+            token,
+            tls,
+            folder,
+        };
+        stack.wait_for_tunnel().await?;
+        Ok(stack)
+    }
+
+    /// A path of the upstream, called directly.
+    pub(crate) fn direct(&self, path: &str) -> anyhow::Result<Target> {
+        let uri = format!("https://{}{path}", self.upstream_address).parse::<Uri>()?;
+        Ok(Target {
+            uri,
+            token: None,
+            tls: Some(self.tls.clone()),
+        })
+    }
+
+    /// The same path through server, tunnel and agent.
+    pub(crate) fn tunnel(&self, path: &str) -> anyhow::Result<Target> {
+        let uri = format!("http://{}/k8s-proxy{path}", self.people_address).parse::<Uri>()?;
+        Ok(Target {
+            uri,
+            token: Some(self.token.clone()),
+            tls: None,
+        })
+    }
+
+    async fn wait_for_tunnel(&self) -> anyhow::Result<()> {
+        let target = self.tunnel("/version")?;
+        let end = Instant::now() + START_LIMIT;
+        loop {
+            match load::download(&target).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > end => {
+                    let log = |name| {
+                        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+                    };
+                    bail!(
+                        "no call passed within {START_LIMIT:?}: {error:#}\nagent:\n{}\nserver:\n{}",
+                        log("agent.log"),
+                        log("server.log")
+                    );
+                }
+                Err(_) => sleep(LOOK_INTERVAL).await,
+            }
+        }
+    }
+}
+
+struct Addresses {
+    agents: String,
+    people: String,
+}
+
+struct Programs {
+    folder: PathBuf,
+    data: PathBuf,
+}
+
+impl Programs {
+    fn server(&self) -> Command {
+        let mut command = Command::new(self.folder.join("kas-stub"));
+        command.env("KAS_STUB_DATA_DIR", &self.data);
+        command
+    }
+
+    async fn json(&self, arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let output = self
+            .server()
+            .args(arguments)
+            .stderr(Stdio::inherit())
+            .output()
+            .await?;
+        if !output.status.success() {
+            bail!(
+                "kas-stub {} ended with {}",
+                arguments.join(" "),
+                output.status
+            );
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+async fn start_upstream(certificate: &Path) -> anyhow::Result<(Child, String)> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("upstream")
+        .arg(certificate)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdout = child.stdout.take().context("no standard output")?;
+    let address = BufReader::new(stdout)
+        .lines()
+        .next_line()
+        .await?
+        .context("the upstream ended at once")?;
+    Ok((child, address))
+}
+
+async fn start_server(program: &Programs, folder: &Path) -> anyhow::Result<(Child, Addresses)> {
+    let log = folder.join("server.log");
+    let child = program
+        .server()
+        .arg("serve")
+        .args(["--agent-listen-address", "127.0.0.1:0"])
+        .args(["--people-listen-address", "127.0.0.1:0"])
+        .args(["--observability-listen-address", "127.0.0.1:0"])
+        .stdout(File::create(folder.join("server.out"))?)
+        .stderr(File::create(&log)?)
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting the server")?;
+    let end = Instant::now() + START_LIMIT;
+    loop {
+        let text = std::fs::read_to_string(&log)?;
+        if let Some(line) = text.lines().find(|line| line.contains("listening agents=")) {
+            let field = |name: &str| -> anyhow::Result<String> {
+                let value = line
+                    .split_whitespace()
+                    .find_map(|word| word.strip_prefix(name));
+                Ok(value
+                    .with_context(|| format!("no {name} in '{line}'"))?
+                    .to_owned())
+            };
+            return Ok((
+                child,
+                Addresses {
+                    agents: field("agents=")?,
+                    people: field("people=")?,
+                },
+            ));
+        }
+        if Instant::now() > end {
+            bail!("the server did not listen within {START_LIMIT:?}:\n{text}");
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+fn client_tls(certificate: &Path) -> anyhow::Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_file(
+        certificate,
+    )?)?;
+    Ok(rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+fn kubeconfig_text(address: &str, certificate: &Path) -> String {
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "bench",
+        "clusters": [{"name": "bench", "cluster": {"server": format!("https://{address}"), "certificate-authority": certificate}}],
+        "users": [{"name": "bench", "user": {"token": "bench"}}],
+        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
+    })
+    .to_string()
+}
