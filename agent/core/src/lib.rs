@@ -1,1 +1,11 @@
+//! What the agent decides, as functions of values.
+//!
+//! This crate knows no async runtime, no gRPC, no cluster client and no clock: `Cargo.toml` shows that they are absent.
+//! Time is an argument, a [`std::time::Duration`] since the agent started. The crate `agent` fetches the values, does
+//! what is decided here, and has no choices left to make.
+//!
+//! - [`tunnel::TunnelPool`]: how many tunnel connections to hold open, which to close, and when.
+//! - [`reconnect`]: which delay follows which end of a call to the server, and what of it is worth a line in the log.
 
+pub mod reconnect;
+pub mod tunnel;
