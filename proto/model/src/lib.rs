@@ -1,9 +1,12 @@
-//! What server and agent must judge alike: names, and the agent's configuration file with its checks.
+//! What server and agent must judge alike: names, states, and the agent's configuration file with its
 //!
 //! Pure: no gRPC, no async runtime, no cluster client, no clock. Anything that both sides decide stands here once, so that
 //! they cannot come to different answers.
 
+pub mod actual_state;
 pub mod agent_name;
 pub mod configuration;
+pub mod workspace;
 
 pub use agent_name::AgentName;
+pub use workspace::{ActualState, DesiredState, WorkspaceName};
