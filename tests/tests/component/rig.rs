@@ -1,0 +1,143 @@
+//! Server, agents and fake API server in one process, and the administrator's hands.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::client::{self, Body, Call};
+use crate::fake_api::FakeApi;
+
+/// Whatever is waited for in these tests happens in well under a second on an idle machine.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+pub(crate) struct Rig {
+    folder: tempfile::TempDir,
+    pub(crate) api: FakeApi,
+    server: Option<kas_stub::app::Server>,
+    pub(crate) agents_address: SocketAddr,
+    pub(crate) people_address: SocketAddr,
+    /// A personal token of the administrator.
+    pub(crate) person: String,
+}
+
+/// An agent as the server knows it.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) name: String,
+    pub(crate) id: u64,
+    pub(crate) token: String,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Self {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let mut rig = Self {
+            folder: tempfile::tempdir().unwrap(),
+            api: FakeApi::start().await,
+            server: None,
+            agents_address: ANY_PORT,
+            people_address: ANY_PORT,
+            person: String::new(),
+        };
+        rig.start_server().await;
+        let token = rig.admin(Method::POST, "/api/v1/tokens", json!({"name": "component tests"})).await;
+        rig.person = token["token"].as_str().unwrap().to_owned();
+        rig
+    }
+
+    /// Starts the server; a second time on the addresses it had before.
+    pub(crate) async fn start_server(&mut self) {
+        let config = serve_config(self.folder.path().join("server"), self.agents_address, self.people_address);
+        let server = kas_stub::app::start(config).await.unwrap();
+        self.agents_address = server.agents;
+        self.people_address = server.people;
+        self.server = Some(server);
+    }
+
+    pub(crate) async fn stop_server(&mut self) {
+        self.server.take().unwrap().stop().await;
+    }
+
+    /// Calls the REST API over the administrator's socket.
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
+        let what = format!("{method} {path}");
+        let body = if body.is_null() { client::empty() } else { client::full(body.to_string()) };
+        let request =
+            client::request(method, path).header(http::header::CONTENT_TYPE, "application/json").body(body).unwrap();
+        let call = client::unix(&self.folder.path().join("server/admin.sock"), request).await.unwrap();
+        let status = call.status();
+        if status == StatusCode::NO_CONTENT {
+            return Value::Null;
+        }
+        let answer = call.json().await;
+        assert!(status.is_success(), "{what}: {status} {answer}");
+        answer
+    }
+
+    pub(crate) async fn register(&self, name: &str) -> Registered {
+        let answer = self.admin(Method::POST, "/api/v1/agents", json!({"name": name})).await;
+        Registered {
+            name: name.to_owned(),
+            id: answer["id"].as_u64().unwrap(),
+            token: answer["token"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// Starts an agent with this token, without waiting for its connection.
+    pub(crate) async fn start_agent(&self, name: &str, token: &str) -> agent::app::Agent {
+        let token_file = self.folder.path().join(format!("{name}.token"));
+        std::fs::write(&token_file, token).unwrap();
+        let config = agent_config(self.agents_address, &token_file, &self.api.kubeconfig(self.folder.path()), name);
+        agent::app::start(config, agent::module::all()).await.unwrap()
+    }
+
+    /// Registers an agent, starts it, and waits until the server sees it.
+    pub(crate) async fn connected_agent(&self, name: &str) -> (Registered, agent::app::Agent) {
+        let registered = self.register(name).await;
+        let agent = self.start_agent(name, &registered.token).await;
+        self.wait_connected(name, true).await;
+        (registered, agent)
+    }
+
+    pub(crate) async fn wait_connected(&self, name: &str, connected: bool) {
+        self.wait_agent(name, &format!("connected: {connected}"), |agent| agent["connected"] == connected).await;
+    }
+
+    /// Waits until the agent's entry in the API is as asked.
+    pub(crate) async fn wait_agent(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/api/v1/agents/{name}");
+        let end = tokio::time::Instant::now() + SOON;
+        loop {
+            let agent = self.admin(Method::GET, &path, Value::Null).await;
+            if is(&agent) {
+                return agent;
+            }
+            assert!(tokio::time::Instant::now() < end, "agent {name} did not become {what}: {agent:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A request to the Kubernetes proxy as a person with rights sends it.
+    pub(crate) fn proxied(&self, agent: &Registered, method: Method, path: &str) -> http::request::Builder {
+        client::request(method, &format!("/k8s-proxy{path}"))
+            .header(http::header::AUTHORIZATION, format!("Bearer pat:{}:{}", agent.id, self.person))
+    }
+
+    pub(crate) async fn call(&self, agent: &Registered, method: Method, path: &str, body: Body) -> Call {
+        let request = self.proxied(agent, method, path).body(body).unwrap();
+        client::tcp(self.people_address, request).await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, agent: &Registered, path: &str) -> Call {
+        self.call(agent, Method::GET, path, client::empty()).await
+    }
+}
+
+fn serve_config(data_dir: PathBuf, agents: SocketAddr, people: SocketAddr) -> kas_stub::config::ServeConfig {
+    todo!()
+}

@@ -1,0 +1,43 @@
+//! Cargo, as this repository uses it.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use harness::paths;
+
+/// Cargo in the checkout; the same one that runs this program.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(paths::repo_root());
+    command
+}
+
+/// Runs a command whose output the person reads as it comes.
+///
+/// # Errors
+/// When it cannot be started or fails.
+pub(crate) fn show(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{} ended with {status}", command.get_program().display());
+    }
+    Ok(())
+}
+
+/// Builds the two programs.
+///
+/// # Errors
+/// When they do not build.
+pub(crate) fn build_programs() -> Result<()> {
+    show(&mut cargo(&[
+        "build",
+        "--quiet",
+        "--package",
+        "agent",
+        "--package",
+        "kas-stub",
+    ]))
+}
