@@ -1,4 +1,4 @@
-//! What server and agent must judge alike: names, states, and the agent's configuration file with its
+//! What server and agent must judge alike: names, states, and the agent's configuration file.
 //!
 //! Pure: no gRPC, no async runtime, no cluster client, no clock. Anything that both sides decide stands here once, so that
 //! they cannot come to different answers.
