@@ -15,6 +15,7 @@ pub mod images;
 pub mod paths;
 pub mod process;
 pub mod reachability;
+mod root;
 pub mod setup;
 pub mod step;
 pub mod tools;
