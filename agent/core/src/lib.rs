@@ -5,7 +5,9 @@
 //! what is decided here, and has no choices left to make.
 //!
 //! - [`tunnel::TunnelPool`]: how many tunnel connections to hold open, which to close, and when.
+//! - [`reconcile`]: what to do for one workspace.
 //! - [`reconnect`]: which delay follows which end of a call to the server, and what of it is worth a line in the log.
 
+pub mod reconcile;
 pub mod reconnect;
 pub mod tunnel;

@@ -1,0 +1,30 @@
+//! What to do for one workspace, as a function of what is wanted and what was seen.
+//!
+//! ```text
+//!  server's answer ─▶ DesiredWorkspace ─┐
+//!                                       ├─▶ plan ─▶ Plan { actions, waiting_on, termination }
+//!  cluster ─────────▶ ObservedWorkspace ┘
+//! ```
+//! The one who executes a [`Plan`] carries its actions out in order, notes what came of each in the observation, and asks
+//! again. A plan that is carried out leaves nothing to plan: `plan` then gives no action.
+//!
+//! Three rules hold in everything here: nothing is deleted that the inventory does not list and that does not carry this
+//! workspace's mark; volumes go only when the workspace is to be terminated; the inventory lists an object before it is
+//! made, and forgets it after it is gone.
+
+mod desired;
+mod inventory;
+mod kind;
+mod observed;
+mod plan;
+
+pub use desired::{DesiredObject, DesiredWorkspace, RejectReason};
+pub use inventory::{
+    INVENTORY_ID_LABEL, Inventory, InventoryError, OWNING_INVENTORY_ANNOTATION, ObjectKey,
+};
+pub use kind::{KINDS, Kind, kind_of};
+pub use observed::{Marked, NamespaceSeen, ObservedWorkspace, Seen};
+pub use plan::{Action, Plan, WaitingOn, plan};
+
+#[cfg(test)]
+mod tests;
