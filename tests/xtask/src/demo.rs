@@ -130,6 +130,9 @@ fn steps() -> Result<Demo> {
         images::agent_image(&tools, &paths::binaries_dir().join("agent"), "demo")
     })?;
     let cluster = step("Start the cluster", || Cluster::up(&Options::default()))?;
+    step("Make a namespace for people to play in", || {
+        make_namespace(&cluster)
+    })?;
     let ready = step(
         "Start the server and a Git server on this host",
         host::ensure,

@@ -116,20 +116,9 @@ fn end_to_end(report: &mut Report, arguments: &TestArgs) -> bool {
         && report.part("cluster up", || Cluster::up(&Options::default()).map(drop));
     let passed = up
         && report.part("end-to-end tests", || {
-            let mut command = cargo::cargo(&[
-                "test",
-                "--quiet",
-                "--package",
-                "tests",
-                "--test",
-                "e2e",
-                "--",
-            ]);
-            cargo::show(
-                command
-                    .args(&arguments.filters)
-                    .env("REMOTE_DEV_AGENT_E2E", "1"),
-            )
+            let mut command =
+                cargo::cargo(&["run", "--quiet", "--package", "tests", "--bin", "e2e", "--"]);
+            cargo::show(command.args(&arguments.filters))
         });
     if ends_here {
         report.part("cluster down", || {

@@ -1,0 +1,286 @@
+//! kubectl through the tunnel: the cluster's own (WebSocket) and Debian's old one (SPDY).
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::command::{Followed, outcome, outcome_with_input, output};
+
+use crate::Test;
+use crate::world::{CALL, PLAYGROUND, TALKER, World};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("get_reads_objects", get),
+    ("get_watch_sees_a_change", watch),
+    ("logs_follow_streams_lines", logs),
+    ("apply_server_side_writes", apply),
+    (
+        "exec_by_websocket_keeps_stdin_stdout_stderr_and_exit_code",
+        |world| exec(world, World::person),
+    ),
+    (
+        "exec_by_spdy_keeps_stdin_stdout_stderr_and_exit_code",
+        |world| exec(world, World::person_of_old),
+    ),
+    ("exec_by_websocket_has_a_terminal", |world| {
+        terminal(world, World::person)
+    }),
+    ("exec_by_spdy_has_a_terminal", |world| {
+        terminal(world, World::person_of_old)
+    }),
+    ("new_kubectl_really_speaks_websocket", really_websocket),
+    (
+        "a_watch_ends_at_the_api_server_when_its_client_goes",
+        client_goes,
+    ),
+];
+
+/// A line of a stream is there long before this.
+const LINE: Duration = Duration::from_secs(10);
+
+type Kubectl = fn(&World, &[&str]) -> Command;
+
+fn get(world: &mut World) -> Result<()> {
+    for kubectl in [World::person, World::person_of_old] {
+        let pods = output(
+            &mut kubectl(world, &["get", "pods", "-n", PLAYGROUND]),
+            CALL,
+        )?;
+        ensure!(pods.contains(TALKER) && pods.contains("Running"), "{pods}");
+    }
+    let version: Value = serde_json::from_str(&world.ask(&["get", "--raw", "/version"])?)?;
+    ensure!(version["gitVersion"].is_string(), "{version}");
+    Ok(())
+}
+
+fn watch(world: &mut World) -> Result<()> {
+    for (name, kubectl) in [
+        ("new", World::person as Kubectl),
+        ("old", World::person_of_old),
+    ] {
+        let name = format!("seen-by-{name}");
+        world.admin(&[
+            "delete",
+            "configmap",
+            "-n",
+            PLAYGROUND,
+            &name,
+            "--ignore-not-found",
+        ])?;
+        let mut command = kubectl(
+            world,
+            &[
+                "get",
+                "configmaps",
+                "-n",
+                PLAYGROUND,
+                "-w",
+                "--output-watch-events",
+            ],
+        );
+        let mut watch = Followed::start(&mut command)?;
+        // The list comes first: then the watch is there, or about to be, from the list's version on.
+        watch.expect("kube-root-ca.crt", LINE)?;
+        world.admin(&["create", "configmap", "-n", PLAYGROUND, &name])?;
+        let line = watch.expect(&name, LINE)?;
+        ensure!(line.starts_with("ADDED"), "{line}");
+        world.admin(&["delete", "configmap", "-n", PLAYGROUND, &name])?;
+        let line = watch.expect(&name, LINE)?;
+        ensure!(line.starts_with("DELETED"), "{line}");
+    }
+    Ok(())
+}
+
+fn logs(world: &mut World) -> Result<()> {
+    let mut logs =
+        Followed::start(&mut world.person(&["logs", "-f", "--tail=1", "-n", PLAYGROUND, TALKER]))?;
+    let number = |line: &str| -> Result<u64> {
+        line.rsplit(' ')
+            .next()
+            .context("no number")?
+            .parse()
+            .context("no number")
+    };
+    let first = number(&logs.expect("line ", LINE)?)?;
+    for following in first + 1..first + 6 {
+        let line = logs.expect("line ", LINE)?;
+        ensure!(
+            number(&line)? == following,
+            "{line:?} instead of line {following}"
+        );
+    }
+    Ok(())
+}
+
+fn apply(world: &mut World) -> Result<()> {
+    for (kubectl, value) in [
+        (World::person as Kubectl, "one"),
+        (World::person_of_old, "two"),
+    ] {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "applied", "namespace": PLAYGROUND}, "data": {"key": value},
+        });
+        let manifest = world.manifest("applied", &[object])?;
+        let manifest = manifest.to_str().context("path is not UTF-8")?;
+        // Old and new kubectl check the object against different schemas; here the API server does.
+        let arguments = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--validate=false",
+            "-f",
+            manifest,
+        ];
+        let said = output(&mut kubectl(world, &arguments), CALL)?;
+        ensure!(said.contains("serverside-applied"), "{said}");
+        let now = world.admin(&[
+            "get",
+            "configmap",
+            "-n",
+            PLAYGROUND,
+            "applied",
+            "-o",
+            "jsonpath={.data.key}",
+        ])?;
+        ensure!(now == value, "the API server has {now:?}");
+    }
+    Ok(())
+}
+
+fn exec(world: &mut World, kubectl: Kubectl) -> Result<()> {
+    let script = "cat; echo to-stderr >&2; exit 7";
+    let mut command = kubectl(
+        world,
+        &[
+            "exec", "-i", "-n", PLAYGROUND, TALKER, "--", "sh", "-c", script,
+        ],
+    );
+    let ended = outcome_with_input(&mut command, "through stdin\n", CALL)?;
+    ensure!(ended.stdout == "through stdin\n", "{ended:?}");
+    ensure!(ended.stderr.contains("to-stderr"), "{ended:?}");
+    ensure!(ended.code == Some(7), "{ended:?}");
+
+    // Far more than any window or buffer on the way, both ways.
+    let text = "0123456789abcde\n".repeat(128 * 1024);
+    let mut command = kubectl(
+        world,
+        &["exec", "-i", "-n", PLAYGROUND, TALKER, "--", "cat"],
+    );
+    let ended = outcome_with_input(&mut command, &text, CALL)?;
+    ensure!(ended.code == Some(0), "{:?} {}", ended.code, ended.stderr);
+    ensure!(
+        ended.stdout == text,
+        "{} bytes of {} came back, or others",
+        ended.stdout.len(),
+        text.len()
+    );
+    Ok(())
+}
+
+fn terminal(world: &mut World, kubectl: Kubectl) -> Result<()> {
+    let command = kubectl(
+        world,
+        &["exec", "-it", "-n", PLAYGROUND, TALKER, "--", "sh"],
+    );
+    let mut session = Followed::start(&mut in_terminal(&command)?)?;
+    session.type_in("test -t 0 && echo terminal-$((40+2))\n")?;
+    session.expect("terminal-42", LINE)?;
+    session.type_in("exit 7\n")?;
+    let code = session.end(LINE)?;
+    ensure!(code == Some(7), "exit code {code:?}");
+    Ok(())
+}
+
+/// The same command on a terminal of its own.
+fn in_terminal(command: &Command) -> Result<Command> {
+    let mut words = vec![command.get_program()];
+    words.extend(command.get_args());
+    let words: Option<Vec<&str>> = words.into_iter().map(std::ffi::OsStr::to_str).collect();
+    let mut wrapped = Command::new("script");
+    // None of the words holds a quote.
+    let line = format!("'{}'", words.context("not UTF-8")?.join("' '"));
+    wrapped.args([
+        "--quiet",
+        "--return",
+        "--flush",
+        "--command",
+        &line,
+        "/dev/null",
+    ]);
+    for (name, value) in command.get_envs() {
+        wrapped.env(name, value.unwrap_or_default());
+    }
+    Ok(wrapped)
+}
+
+fn really_websocket(world: &mut World) -> Result<()> {
+    let before = translated(world)?;
+    world.ask(&["exec", "-n", PLAYGROUND, TALKER, "--", "true"])?;
+    let new = translated(world)?;
+    ensure!(
+        new > before,
+        "the API server has translated no WebSocket stream ({before} before, {new} after)"
+    );
+    let mut old = world.person_of_old(&["exec", "-n", PLAYGROUND, TALKER, "--", "true"]);
+    let ended = outcome(&mut old, CALL)?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    ensure!(
+        translated(world)? == new,
+        "the old kubectl has not spoken SPDY"
+    );
+    Ok(())
+}
+
+/// How many WebSocket streams the API server has translated (for the kubelet), by its own count.
+fn translated(world: &World) -> Result<u64> {
+    sum_of(world, |line| {
+        line.starts_with("apiserver_stream_translator_requests_total")
+    })
+}
+
+fn client_goes(world: &mut World) -> Result<()> {
+    let before = open_watches(world)?;
+    let mut watch = Followed::start(&mut world.person(&["get", "pods", "-n", PLAYGROUND, "-w"]))?;
+    watch.expect(TALKER, LINE)?;
+    harness::wait::wait_until("the API server counts the watch", LINE, || {
+        Ok(open_watches(world)? == before + 1)
+    })?;
+    drop(watch); // kill -9
+    harness::wait::wait_until(
+        "the watch has ended at the API server",
+        Duration::from_secs(5),
+        || Ok(open_watches(world)? == before),
+    )
+}
+
+/// Open watches of the Pods of one namespace; nothing else in the cluster has one.
+fn open_watches(world: &World) -> Result<u64> {
+    sum_of(world, |line| {
+        line.starts_with("apiserver_longrunning_requests{")
+            && [
+                r#"resource="pods""#,
+                r#"scope="namespace""#,
+                r#"verb="WATCH""#,
+            ]
+            .iter()
+            .all(|label| line.contains(label))
+    })
+}
+
+fn sum_of(world: &World, is: impl Fn(&str) -> bool) -> Result<u64> {
+    let metrics = world.admin(&["get", "--raw", "/metrics"])?;
+    metrics
+        .lines()
+        .filter(|line| is(line))
+        .map(|line| {
+            line.rsplit(' ')
+                .next()
+                .unwrap_or_default()
+                .parse::<f64>()
+                .map(|value| value as u64)
+                .context("no number")
+        })
+        .sum()
+}
