@@ -1,1 +1,9 @@
+//! Component tests: agent and server as libraries in one process, talking over loopback, with a fake API server behind
+//! the agent. What they show is the wire between the two and what each does when the other goes; what a real API server
+//! says is tested on the cluster (`e2e`).
 
+mod calls;
+mod client;
+mod fake_api;
+mod rig;
+mod troubles;

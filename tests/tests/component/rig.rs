@@ -1,10 +1,12 @@
 //! Server, agents and fake API server in one process, and the administrator's hands.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Parser as _;
 use http::{Method, StatusCode};
+use kas_stub::config::ServeConfig;
 use serde_json::{Value, json};
 
 use crate::client::{self, Body, Call};
@@ -12,6 +14,9 @@ use crate::fake_api::FakeApi;
 
 /// Whatever is waited for in these tests happens in well under a second on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// The service account, in the namespace `agents`, that people's calls run as.
+pub(crate) const PEOPLE_ACCOUNT: &str = "people";
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -35,7 +40,9 @@ pub(crate) struct Registered {
 
 impl Rig {
     pub(crate) async fn start() -> Self {
-        rustls::crypto::ring::default_provider().install_default().ok();
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
         let mut rig = Self {
             folder: tempfile::tempdir().unwrap(),
             api: FakeApi::start().await,
@@ -45,14 +52,24 @@ impl Rig {
             person: String::new(),
         };
         rig.start_server().await;
-        let token = rig.admin(Method::POST, "/api/v1/tokens", json!({"name": "component tests"})).await;
+        let token = rig
+            .admin(
+                Method::POST,
+                "/api/v1/tokens",
+                json!({"name": "component tests"}),
+            )
+            .await;
         rig.person = token["token"].as_str().unwrap().to_owned();
         rig
     }
 
     /// Starts the server; a second time on the addresses it had before.
     pub(crate) async fn start_server(&mut self) {
-        let config = serve_config(self.folder.path().join("server"), self.agents_address, self.people_address);
+        let config = serve_config(
+            self.folder.path().join("server"),
+            self.agents_address,
+            self.people_address,
+        );
         let server = kas_stub::app::start(config).await.unwrap();
         self.agents_address = server.agents;
         self.people_address = server.people;
@@ -66,10 +83,18 @@ impl Rig {
     /// Calls the REST API over the administrator's socket.
     pub(crate) async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
         let what = format!("{method} {path}");
-        let body = if body.is_null() { client::empty() } else { client::full(body.to_string()) };
-        let request =
-            client::request(method, path).header(http::header::CONTENT_TYPE, "application/json").body(body).unwrap();
-        let call = client::unix(&self.folder.path().join("server/admin.sock"), request).await.unwrap();
+        let body = if body.is_null() {
+            client::empty()
+        } else {
+            client::full(body.to_string())
+        };
+        let request = client::request(method, path)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .unwrap();
+        let call = client::unix(&self.folder.path().join("server/admin.sock"), request)
+            .await
+            .unwrap();
         let status = call.status();
         if status == StatusCode::NO_CONTENT {
             return Value::Null;
@@ -80,7 +105,9 @@ impl Rig {
     }
 
     pub(crate) async fn register(&self, name: &str) -> Registered {
-        let answer = self.admin(Method::POST, "/api/v1/agents", json!({"name": name})).await;
+        let answer = self
+            .admin(Method::POST, "/api/v1/agents", json!({"name": name}))
+            .await;
         Registered {
             name: name.to_owned(),
             id: answer["id"].as_u64().unwrap(),
@@ -92,8 +119,15 @@ impl Rig {
     pub(crate) async fn start_agent(&self, name: &str, token: &str) -> agent::app::Agent {
         let token_file = self.folder.path().join(format!("{name}.token"));
         std::fs::write(&token_file, token).unwrap();
-        let config = agent_config(self.agents_address, &token_file, &self.api.kubeconfig(self.folder.path()), name);
-        agent::app::start(config, agent::module::all()).await.unwrap()
+        let config = agent_config(
+            self.agents_address,
+            &token_file,
+            &self.api.kubeconfig(self.folder.path()),
+            name,
+        );
+        agent::app::start(config, agent::module::all())
+            .await
+            .unwrap()
     }
 
     /// Registers an agent, starts it, and waits until the server sees it.
@@ -105,11 +139,19 @@ impl Rig {
     }
 
     pub(crate) async fn wait_connected(&self, name: &str, connected: bool) {
-        self.wait_agent(name, &format!("connected: {connected}"), |agent| agent["connected"] == connected).await;
+        self.wait_agent(name, &format!("connected: {connected}"), |agent| {
+            agent["connected"] == connected
+        })
+        .await;
     }
 
     /// Waits until the agent's entry in the API is as asked.
-    pub(crate) async fn wait_agent(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn wait_agent(
+        &self,
+        name: &str,
+        what: &str,
+        is: impl Fn(&Value) -> bool,
+    ) -> Value {
         let path = format!("/api/v1/agents/{name}");
         let end = tokio::time::Instant::now() + SOON;
         loop {
@@ -117,18 +159,34 @@ impl Rig {
             if is(&agent) {
                 return agent;
             }
-            assert!(tokio::time::Instant::now() < end, "agent {name} did not become {what}: {agent:#}");
+            assert!(
+                tokio::time::Instant::now() < end,
+                "agent {name} did not become {what}: {agent:#}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// A request to the Kubernetes proxy as a person with rights sends it.
-    pub(crate) fn proxied(&self, agent: &Registered, method: Method, path: &str) -> http::request::Builder {
-        client::request(method, &format!("/k8s-proxy{path}"))
-            .header(http::header::AUTHORIZATION, format!("Bearer pat:{}:{}", agent.id, self.person))
+    pub(crate) fn proxied(
+        &self,
+        agent: &Registered,
+        method: Method,
+        path: &str,
+    ) -> http::request::Builder {
+        client::request(method, &format!("/k8s-proxy{path}")).header(
+            http::header::AUTHORIZATION,
+            format!("Bearer pat:{}:{}", agent.id, self.person),
+        )
     }
 
-    pub(crate) async fn call(&self, agent: &Registered, method: Method, path: &str, body: Body) -> Call {
+    pub(crate) async fn call(
+        &self,
+        agent: &Registered,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Call {
         let request = self.proxied(agent, method, path).body(body).unwrap();
         client::tcp(self.people_address, request).await.unwrap()
     }
@@ -138,6 +196,33 @@ impl Rig {
     }
 }
 
-fn serve_config(data_dir: PathBuf, agents: SocketAddr, people: SocketAddr) -> kas_stub::config::ServeConfig {
-    todo!()
+fn serve_config(data_dir: PathBuf, agents: SocketAddr, people: SocketAddr) -> ServeConfig {
+    let mut config = ServeConfig::local(data_dir);
+    config.agent_listen_address = agents;
+    config.people_listen_address = people;
+    // A call to an agent that is away is answered while the test still waits.
+    config.timing.find_tunnel = Duration::from_secs(5);
+    config
+}
+
+fn agent_config(
+    server: SocketAddr,
+    token_file: &Path,
+    kubeconfig: &Path,
+    pod: &str,
+) -> agent::config::Config {
+    let args = agent::config::Args::parse_from([
+        "agent",
+        "--kas-address",
+        &format!("grpc://{server}"),
+        "--token-file",
+        token_file.to_str().unwrap(),
+        "--kubeconfig",
+        kubeconfig.to_str().unwrap(),
+        "--pod-namespace=agents",
+        &format!("--pod-name={pod}"),
+        "--observability-listen-address=127.0.0.1:0",
+        &format!("--user-access-service-account={PEOPLE_ACCOUNT}"),
+    ]);
+    args.try_into().unwrap()
 }
