@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "gitlab/agent_configuration.proto",
     "gitlab/agent_registrar.proto",
     "gitlab/agentcfg.proto",
     "gitlab/kubernetes_api.proto",
     "gitlab/reverse_tunnel.proto",
+    "remote_development/reconcile.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=gitlab");
+    println!("cargo::rerun-if-changed=remote_development");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let descriptors = protox::compile(SERVICES, [root])?;
     tonic_prost_build::configure()

@@ -1,6 +1,6 @@
 //! Generated types of the wire protocol between server and agent, and nothing else.
 //!
-//! The `.proto` files under `gitlab/` are written from the published behaviour of GitLab's agent (each names its
+//! The `.proto` files under `remote_development/` are ours. Those under `gitlab/` are written from the published behaviour of GitLab's agent (each names its
 //! counterpart there); field numbers are GitLab's, so that either side can be replaced by GitLab's own.
 //! Conversions to types of ours live with each side, in its one `convert` module.
 
@@ -59,6 +59,14 @@ pub mod gitlab {
                 tonic::include_proto!("gitlab.agent.reverse_tunnel.rpc");
             }
         }
+    }
+}
+
+/// Our own service, `remote_development`: workspaces, between our server and our agent.
+pub mod remote_development {
+    /// The gRPC service.
+    pub mod rpc {
+        tonic::include_proto!("remote_development.rpc");
     }
 }
 

@@ -6,7 +6,9 @@
 pub mod actual_state;
 pub mod agent_name;
 pub mod configuration;
+pub mod failure;
 pub mod workspace;
 
 pub use agent_name::AgentName;
+pub use failure::{Failure, FailureCode};
 pub use workspace::{ActualState, DesiredState, WorkspaceName};
