@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use harness::cluster::{self, Cluster};
 use harness::git_server::GitServer;
-use harness::{images, paths};
 use serde_json::{Value, json};
 use tests::command::{self, Outcome};
 use tests::project::Project;
@@ -54,8 +53,7 @@ impl World {
         let folder = tests::output_dir().join("e2e");
         std::fs::remove_dir_all(&folder).ok();
         std::fs::create_dir_all(&folder)?;
-        let image =
-            images::agent_image(cluster.tools(), &paths::binaries_dir().join("agent"), "e2e")?;
+        let image = tests::release::image(cluster.tools())?;
 
         let release = Release::new(MAIN);
         // Left by an earlier run on a cluster that was kept.

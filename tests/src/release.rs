@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use harness::cluster::Cluster;
-use harness::{paths, step, wait};
+use harness::tools::Tools;
+use harness::{images, paths, step, wait};
 use serde_json::Value;
 
 use crate::command;
@@ -18,6 +19,15 @@ const KUBECTL_LIMIT: Duration = Duration::from_secs(30);
 /// The chart of the agent.
 pub fn chart() -> PathBuf {
     paths::repo_root().join("deploy/charts/agent")
+}
+
+/// Packs the agent as it was built last, and returns the image's name.
+///
+/// # Errors
+/// When it was not built, or cannot be packed.
+pub fn image(tools: &Tools) -> Result<String> {
+    let agent = paths::binaries_dir().join("agent");
+    images::agent_image(tools, &agent, &images::content_tag(&agent)?)
 }
 
 /// One installation of the chart.

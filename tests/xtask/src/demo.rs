@@ -127,7 +127,7 @@ fn steps() -> Result<Demo> {
     )?;
     let image = step("Make the images", || {
         images::ensure_base(&tools)?;
-        images::agent_image(&tools, &paths::binaries_dir().join("agent"), "demo")
+        tests::release::image(&tools)
     })?;
     let cluster = step("Start the cluster", || Cluster::up(&Options::default()))?;
     step("Make a namespace for people to play in", || {

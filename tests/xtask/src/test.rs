@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use harness::cluster::{Cluster, Options};
 use harness::tools::Tools;
 use harness::watchdog::Watchdog;
-use harness::{images, paths, step};
+use harness::{images, step};
 
 use crate::report::Report;
 use crate::{cargo, deny, preflight};
@@ -108,11 +108,7 @@ fn end_to_end(report: &mut Report, arguments: &TestArgs) -> bool {
     let ends_here = !ran_before && !arguments.keep_cluster;
     let watchdog = if ends_here { arm_cluster_down() } else { None };
     let up = report.part("tools", || Tools::ensure().map(drop))
-        && report.part("images", || {
-            let tools = Tools::ensure()?;
-            images::ensure_base(&tools)?;
-            images::agent_image(&tools, &paths::binaries_dir().join("agent"), "e2e").map(drop)
-        })
+        && report.part("images", || images::ensure_base(&Tools::ensure()?))
         && report.part("cluster up", || Cluster::up(&Options::default()).map(drop));
     let passed = up
         && report.part("end-to-end tests", || {
