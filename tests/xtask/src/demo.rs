@@ -22,7 +22,8 @@ use tests::command;
 use tests::release::Release;
 use tests::server::{PEOPLE_ADDRESS, Server, agent_address};
 
-use crate::{cargo, preflight};
+use crate::cargo;
+use crate::preflight::{self, Ports};
 
 /// Agent, release and namespace are called this.
 const AGENT: &str = "demo";
@@ -79,7 +80,11 @@ fn folder() -> PathBuf {
 
 #[expect(clippy::print_stderr, reason = "what to do after a failure")]
 fn show(arguments: &DemoArgs) -> Result<()> {
-    preflight::cluster(arguments.yes, host::Ready::read().is_some())?;
+    let ports = match host::Ready::read() {
+        Some(_) => Ports::OfTheDemo,
+        None => Ports::Free,
+    };
+    preflight::cluster(arguments.yes, ports)?;
     // Ctrl-C in the middle takes down what is up by then.
     let program = std::env::current_exe()?;
     let watchdog = Watchdog::arm(&[

@@ -1,13 +1,21 @@
 //! Before anything is installed or started: what this machine lacks, and a word about what will be done.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::net::TcpListener;
 
 use anyhow::{Result, bail};
-use harness::setup;
-use tests::server::{OBSERVABILITY_ADDRESS, PEOPLE_ADDRESS};
+use harness::setup::{self, Missing};
+use tests::server::OBSERVABILITY_ADDRESS;
 
-/// Says what will be installed and built, asks once, and installs it.
+/// Whose ports may be in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ports {
+    /// Nobody's.
+    Free,
+    /// Those of the demo that runs.
+    OfTheDemo,
+}
+
+/// Checks root, disk, memory and ports; says what will be built and installed; installs it after asking.
 ///
 /// # Errors
 /// When something only a person can change is in the way, the answer is no, or installing fails.
@@ -15,13 +23,18 @@ use tests::server::{OBSERVABILITY_ADDRESS, PEOPLE_ADDRESS};
     clippy::print_stderr,
     reason = "a word to the person before anything is done"
 )]
-pub(crate) fn cluster(yes: bool, server_runs: bool) -> Result<()> {
-    let setup::Missing {
-        packages,
-        mut problems,
-    } = setup::missing();
-    if !server_runs {
-        problems.extend(busy_ports());
+pub(crate) fn cluster(yes: bool, ports: Ports) -> Result<()> {
+    eprintln!(
+        "The cluster lives in namespaces of its own on this machine and needs root for that."
+    );
+    eprintln!(
+        "A first run builds Kubernetes, Helm and images into {} (several minutes, some GB).",
+        harness::paths::cache_dir().display()
+    );
+    let Missing { mut problems, .. } = setup::missing();
+    match ports {
+        Ports::Free => problems.extend(metrics_port_in_use()),
+        Ports::OfTheDemo => problems.retain(|problem| !problem.starts_with("port ")),
     }
     if !problems.is_empty() {
         bail!(
@@ -29,48 +42,13 @@ pub(crate) fn cluster(yes: bool, server_runs: bool) -> Result<()> {
             problems.join("\n  - ")
         );
     }
-    eprintln!(
-        "The cluster runs in its own namespaces of this machine. A first run builds Kubernetes, Helm and images"
-    );
-    eprintln!(
-        "into {} (some minutes, some GB); later runs take them from there.",
-        harness::paths::cache_dir().display()
-    );
-    if packages.is_empty() {
-        return Ok(());
-    }
-    eprintln!(
-        "These Debian packages are missing and will be installed with apt-get (none is removed):"
-    );
-    eprintln!("  {}", packages.join(" "));
-    if !yes {
-        ask()?;
-    }
-    setup::install(true)
+    setup::install(yes)
 }
 
-/// Ports of this host that server and demo need. Those on the cluster's uplink are `setup`'s.
-fn busy_ports() -> Vec<String> {
-    [PEOPLE_ADDRESS, OBSERVABILITY_ADDRESS]
-        .into_iter()
-        .filter(|address| TcpListener::bind(address).is_err())
-        .map(|address| {
-            format!("{address} is in use; if a demo runs, `cargo xtask demo down` ends it, else end what listens there")
-        })
-        .collect()
-}
-
-#[expect(clippy::print_stderr, reason = "a question to the person")]
-fn ask() -> Result<()> {
-    if !std::io::stdin().is_terminal() {
-        bail!("nobody to ask here; --yes says yes");
-    }
-    eprint!("Go on? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if !matches!(answer.trim(), "y" | "Y" | "yes") {
-        bail!("nothing was done");
-    }
-    Ok(())
+/// The server's port for metrics; `setup` knows the others.
+fn metrics_port_in_use() -> Option<String> {
+    let error = TcpListener::bind(OBSERVABILITY_ADDRESS).err()?;
+    Some(format!(
+        "{OBSERVABILITY_ADDRESS} cannot be had ({error}); `cargo xtask demo down` ends a demo that runs"
+    ))
 }

@@ -9,8 +9,9 @@ use harness::tools::Tools;
 use harness::watchdog::Watchdog;
 use harness::{images, step};
 
+use crate::preflight::{self, Ports};
 use crate::report::Report;
-use crate::{cargo, deny, preflight};
+use crate::{cargo, deny};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
     };
     if parts.contains(&Part::E2e) {
         // Before the first minutes are spent.
-        preflight::cluster(arguments.yes, false)?;
+        preflight::cluster(arguments.yes, Ports::Free)?;
     }
     let mut report = Report::new();
     for part in parts {
@@ -90,9 +91,19 @@ fn chart() -> Result<()> {
     let tools = Tools::ensure()?;
     let chart = tests::release::chart();
     let values = chart.join("ci/lint-values.yaml");
+    let values = text(&values)?;
     for arguments in [
-        vec!["lint", "--strict"],
-        vec!["lint", "--strict", "--values", text(&values)?],
+        ["lint", "--strict"].as_slice(),
+        &["lint", "--strict", "--values", values],
+        // The oldest Kubernetes that the chart says it fits.
+        &[
+            "template",
+            "chart",
+            "--kube-version",
+            "1.33.0",
+            "--values",
+            values,
+        ],
     ] {
         step::run(Command::new(&tools.helm).args(arguments).arg(&chart))?;
     }
