@@ -1,9 +1,20 @@
 //! The test cluster: start, use, disturb, end.
+//!
+//! `tests/cluster/README.md` says how it is made. One runs at a time on a machine.
+
+mod life;
+mod state;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
 
 use crate::tools::Tools;
+use crate::wait::wait_until;
+use crate::{root, step};
+use state::Identity;
 
 /// Host side of the cluster's uplink: where a Pod finds the agent port and the Git server.
 pub const HOST_ADDRESS: &str = "10.89.0.1";
@@ -14,51 +25,24 @@ pub const AGENT_PORT: u16 = 8150;
 /// The second way out: the Git server.
 pub const GIT_PORT: u16 = 8180;
 
+/// Where the state is inside the cluster's mount namespace.
+const INSIDE: &str = "/run/cluster";
+/// How long one of the cluster's programs may take to die or to appear.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(20);
+
 /// How to start a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct Options {}
 
-/// A running cluster.
+/// A running cluster. Dropping the value does not end it: [`Cluster::down`] does.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     tools: Tools,
     state: PathBuf,
+    identity: Identity,
 }
 
 impl Cluster {
-    /// Starts a cluster, or takes the running one if it is made of the same inputs.
-    ///
-    /// # Errors
-    /// When there is no root, another cluster runs, or something does not become ready.
-    pub fn up(options: &Options) -> anyhow::Result<Self> {
-        let _ = options;
-        anyhow::bail!("not yet")
-    }
-
-    /// The running cluster, if there is one.
-    ///
-    /// # Errors
-    /// When its state cannot be read.
-    pub fn attach() -> anyhow::Result<Option<Self>> {
-        anyhow::bail!("not yet")
-    }
-
-    /// Ends the cluster and removes everything it left.
-    ///
-    /// # Errors
-    /// When something of it stays.
-    pub fn down(&self) -> anyhow::Result<()> {
-        anyhow::bail!("not yet")
-    }
-
-    /// Says in a few lines what runs.
-    ///
-    /// # Errors
-    /// When the cluster's state cannot be read.
-    pub fn status() -> anyhow::Result<String> {
-        anyhow::bail!("not yet")
-    }
-
     /// The tools this cluster was started with.
     pub fn tools(&self) -> &Tools {
         &self.tools
@@ -66,54 +50,124 @@ impl Cluster {
 
     /// The cluster's own kubectl as its administrator, inside the cluster's network.
     pub fn kubectl(&self, arguments: &[&str]) -> Command {
-        self.run(arguments)
+        let kubectl = self.tools.kubectl.to_string_lossy().into_owned();
+        self.enter(&[], &[&[kubectl.as_str()], arguments].concat())
     }
 
     /// Helm as the cluster's administrator.
     pub fn helm(&self, arguments: &[&str]) -> Command {
-        self.run(arguments)
+        let helm = self.tools.helm.to_string_lossy().into_owned();
+        // Helm keeps its own caches; they end with the cluster.
+        let folders = ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"]
+            .map(|name| format!("{name}={INSIDE}/helm"));
+        let mut command: Vec<&str> = vec!["env"];
+        command.extend(folders.iter().map(String::as_str));
+        command.push(&helm);
+        command.extend(arguments);
+        self.enter(&[], &command)
     }
 
-    /// Any command inside the cluster's namespaces, with the administrator's KUBECONFIG.
+    /// Any command inside all of the cluster's namespaces, with the administrator's KUBECONFIG.
+    /// It is killed when the process that this returns is.
     pub fn run(&self, command: &[&str]) -> Command {
-        let _ = command;
-        Command::new("false")
+        // nsenter waits for a child in the PID namespace, which would survive it.
+        self.enter(
+            &["--pid"],
+            &[&["setpriv", "--pdeathsig", "KILL"], command].concat(),
+        )
+    }
+
+    /// A command in the cluster's mount and network namespaces (and more), in this process's folder.
+    ///
+    /// Without the PID namespace the command takes the place of nsenter, so that killing it works as usual.
+    fn enter(&self, more: &[&str], command: &[&str]) -> Command {
+        let target = self.identity.init.id.to_string();
+        let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
+        let kubeconfig = format!("KUBECONFIG={INSIDE}/pki/admin.kubeconfig");
+        let wd = format!("--wd={}", folder.display());
+        let namespaces = [
+            "--target", &target, "--mount", "--net", "--uts", "--ipc", &wd,
+        ];
+        root::command_unchecked(
+            "nsenter",
+            &[&namespaces, more, &["--", "env", &kubeconfig], command].concat(),
+        )
     }
 
     /// Applies manifests (server-side) as the administrator.
     ///
     /// # Errors
     /// When the API server refuses them.
-    pub fn apply(&self, manifests: &Path) -> anyhow::Result<()> {
-        let _ = manifests;
-        anyhow::bail!("not yet")
+    pub fn apply(&self, manifests: &Path) -> Result<()> {
+        let path = manifests.to_str().context("a path that is not text")?;
+        step::run(&mut self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", path]))
+            .map(drop)
     }
 
     /// Kills a program of the cluster (`kube-apiserver`, `etcd`, `kubelet`, …) and waits until it is gone.
     ///
     /// # Errors
     /// When it does not run.
-    pub fn stop_program(&self, name: &str) -> anyhow::Result<()> {
-        let _ = name;
-        anyhow::bail!("not yet")
+    pub fn stop_program(&self, name: &str) -> Result<()> {
+        let pid = self.program_pid(name)?;
+        if !self.is_alive(&pid)? {
+            bail!("{name} does not run");
+        }
+        step::run(&mut self.run(&["kill", "-KILL", &pid]))?;
+        wait_until(&format!("{name} is gone"), PROGRAM_LIMIT, || {
+            Ok(!self.is_alive(&pid)?)
+        })
     }
 
-    /// Starts a stopped program again, as it was started first.
+    /// Starts a stopped program again, as it was started first. [`Cluster::wait_ready`] waits for its effect.
     ///
     /// # Errors
     /// When it runs already.
-    pub fn start_program(&self, name: &str) -> anyhow::Result<()> {
-        let _ = name;
-        anyhow::bail!("not yet")
+    pub fn start_program(&self, name: &str) -> Result<()> {
+        if self.is_alive(&self.program_pid(name)?)? {
+            bail!("{name} runs already");
+        }
+        let start = format!("{INSIDE}/start.sh");
+        // The output goes nowhere: the program would keep a pipe open. And without PR_SET_PDEATHSIG,
+        // as the program is to stay.
+        let mut command = self.enter(&["--pid"], &["bash", &start, name]);
+        let status = command
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .status()?;
+        if !status.success() {
+            bail!("cannot start {name}: {status}");
+        }
+        Ok(())
     }
 
     /// `kill -9` of a container's first process; the kubelet starts it again.
     ///
     /// # Errors
     /// When there is no such running container.
-    pub fn kill_in_pod(&self, namespace: &str, pod: &str, container: &str) -> anyhow::Result<()> {
-        let _ = (namespace, pod, container);
-        anyhow::bail!("not yet")
+    pub fn kill_in_pod(&self, namespace: &str, pod: &str, container: &str) -> Result<()> {
+        let path = format!(
+            "-ojsonpath={{.status.containerStatuses[?(@.name=='{container}')].containerID}}"
+        );
+        let id = step::run(&mut self.kubectl(&["get", "pod", "-n", namespace, pod, &path]))?;
+        let id = id
+            .trim()
+            .strip_prefix("containerd://")
+            .with_context(|| format!("{namespace}/{pod} has no container {container}"))?;
+        let socket = format!("{INSIDE}/containerd.sock");
+        step::run(&mut self.run(&[
+            "ctr",
+            "--address",
+            &socket,
+            "-n",
+            "k8s.io",
+            "tasks",
+            "kill",
+            "--signal",
+            "SIGKILL",
+            id,
+        ]))
+        .map(drop)
     }
 
     /// The log of one of the cluster's programs; `audit` is the API server's audit log.
@@ -121,11 +175,18 @@ impl Cluster {
         self.state.join("logs").join(format!("{name}.log"))
     }
 
-    /// Waits until the API server and the node are ready, and DNS and storage run.
-    ///
-    /// # Errors
-    /// When that takes too long, with what was not ready.
-    pub fn wait_ready(&self) -> anyhow::Result<()> {
-        anyhow::bail!("not yet")
+    /// The process id inside the cluster's PID namespace.
+    fn program_pid(&self, name: &str) -> Result<String> {
+        let file = self.state.join(format!("{name}.pid"));
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("the cluster has no program {name}"))?;
+        Ok(text.trim().to_owned())
+    }
+
+    fn is_alive(&self, pid: &str) -> Result<bool> {
+        Ok(self
+            .run(&["test", "-e", &format!("/proc/{pid}/exe")])
+            .status()?
+            .success())
     }
 }

@@ -1,32 +1,271 @@
 //! Container images, made without Docker. The cluster's registry serves all of them under any name.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::tools::Tools;
+use anyhow::{Context, Result};
+
+use crate::hash::Inputs;
+use crate::tools::{Tools, remove_old_versions};
+use crate::{paths, step};
+
+/// Packed images that stay in the cache; the oldest go first.
+const KEPT_IMAGES: usize = 24;
+/// Where Debian's ca-certificates puts the roots in one file.
+const CA_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Makes the images that every cluster needs (pause, busybox, DNS, storage) unless they are in the cache.
 ///
 /// # Errors
 /// When a build fails.
-pub fn ensure_base(tools: &Tools) -> anyhow::Result<()> {
-    let _ = tools;
-    anyhow::bail!("not yet")
+pub fn ensure_base(tools: &Tools) -> Result<()> {
+    fs::create_dir_all(packed_folder()).context("cannot make the folder of images")?;
+    let folder = base_folder(tools)?;
+    if folder.exists() {
+        return Ok(());
+    }
+    step::step("make the images that every cluster needs", || {
+        let part = folder.with_extension("part");
+        fs::create_dir_all(&part)?;
+        let root = Scratch::new()?;
+        let pause = Command::new("gcc")
+            .args(["-Os", "-static", "-s", "-o"])
+            .arg(root.folder("pause")?.join("pause"))
+            .arg(pause_source())
+            .output()?;
+        anyhow::ensure!(
+            pause.status.success(),
+            "gcc cannot compile pause.c: {}",
+            String::from_utf8_lossy(&pause.stderr)
+        );
+        write_image(
+            tools,
+            &part,
+            "localhost/pause:1",
+            &root.folder("pause")?,
+            &["/pause"],
+        )?;
+
+        let busybox = busybox_root(tools, &root)?;
+        write_image(tools, &part, "localhost/busybox:1", &busybox, &[])?;
+        write_image(
+            tools,
+            &part,
+            "docker.io/library/busybox:latest",
+            &busybox,
+            &[],
+        )?;
+
+        fs::copy(&tools.coredns, root.folder("coredns")?.join("coredns"))?;
+        write_image(
+            tools,
+            &part,
+            "localhost/coredns:1",
+            &root.folder("coredns")?,
+            &["/coredns"],
+        )?;
+
+        fs::copy(
+            &tools.local_path,
+            root.folder("storage")?.join("local-path-provisioner"),
+        )?;
+        let entrypoint = ["/local-path-provisioner"];
+        write_image(
+            tools,
+            &part,
+            "localhost/local-path-provisioner:1",
+            &root.folder("storage")?,
+            &entrypoint,
+        )?;
+
+        fs::rename(&part, &folder)?;
+        remove_old_versions(&images_folder(), "base")
+    })
 }
 
 /// Packs the folder `root` as the image `name` (with registry and tag). A running cluster sees it at once.
 ///
+/// Give changed content a new tag: a node that has an image does not ask for it again.
+///
 /// # Errors
 /// When the folder cannot be read or the archive not be written.
-pub fn pack(tools: &Tools, name: &str, root: &Path, entrypoint: &[&str]) -> anyhow::Result<()> {
-    let _ = (tools, name, root, entrypoint);
-    anyhow::bail!("not yet")
+pub fn pack(tools: &Tools, name: &str, root: &Path, entrypoint: &[&str]) -> Result<()> {
+    let folder = packed_folder();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    write_image(tools, &folder, name, root, entrypoint)?;
+    remove_oldest(&folder, KEPT_IMAGES)
 }
 
 /// Packs the agent's static binary with a bundle of CA roots as `localhost/remote-dev-agent:<tag>` and returns that name.
 ///
 /// # Errors
 /// As [`pack`].
-pub fn agent_image(tools: &Tools, agent_binary: &Path, tag: &str) -> anyhow::Result<String> {
-    let _ = (tools, agent_binary, tag);
-    anyhow::bail!("not yet")
+pub fn agent_image(tools: &Tools, agent_binary: &Path, tag: &str) -> Result<String> {
+    let name = format!("localhost/remote-dev-agent:{tag}");
+    let root = Scratch::new()?;
+    let image = root.folder("image")?;
+    fs::copy(agent_binary, image.join("agent"))
+        .with_context(|| format!("cannot read {}", agent_binary.display()))?;
+    let certificates = root.folder("image/etc/ssl/certs")?;
+    fs::copy(CA_ROOTS, certificates.join("ca-certificates.crt"))
+        .with_context(|| format!("cannot read {CA_ROOTS}"))?;
+    pack(tools, &name, &image, &["/agent"])?;
+    Ok(name)
+}
+
+/// A tag for the agent's binary that changes whenever its content does.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn content_tag(binary: &Path) -> Result<String> {
+    Ok(Inputs::default().file(binary)?.name())
+}
+
+/// The folder of the base images: its name is a hash of what they are made of.
+pub(crate) fn base_folder(tools: &Tools) -> Result<PathBuf> {
+    let made_of = Inputs::default()
+        .file(&tools.toolbox)?
+        .file(&tools.coredns)?
+        .file(&tools.local_path)?
+        .file(&tools.busybox)?;
+    // This file lists what goes into the images.
+    let hash = made_of
+        .file(&pause_source())?
+        .text(include_str!("images.rs"))
+        .name();
+    Ok(images_folder().join(format!("base-{hash}")))
+}
+
+/// The folder of all other images.
+pub(crate) fn packed_folder() -> PathBuf {
+    images_folder().join("packed")
+}
+
+fn images_folder() -> PathBuf {
+    paths::cache_dir().join("images")
+}
+
+fn pause_source() -> PathBuf {
+    paths::cluster_sources().join("images/pause.c")
+}
+
+fn write_image(
+    tools: &Tools,
+    folder: &Path,
+    name: &str,
+    root: &Path,
+    entrypoint: &[&str],
+) -> Result<()> {
+    let archive = folder.join(archive_name(name));
+    let mut image = Command::new(&tools.toolbox);
+    step::run(
+        image
+            .arg("image")
+            .arg(name)
+            .arg(root)
+            .arg(archive)
+            .args(entrypoint),
+    )
+    .with_context(|| format!("cannot pack {name}"))?;
+    Ok(())
+}
+
+/// A file name for an image's name: `localhost/a:1` becomes `localhost_a_1.tar`.
+fn archive_name(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!("{plain}.tar")
+}
+
+/// A root folder with busybox and a link for each of its commands.
+fn busybox_root(tools: &Tools, scratch: &Scratch) -> Result<PathBuf> {
+    let bin = scratch.folder("busybox/bin")?;
+    fs::copy(&tools.busybox, bin.join("busybox"))?;
+    for command in step::run(Command::new(&tools.busybox).arg("--list"))?
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
+        symlink("busybox", bin.join(command))?;
+    }
+    fs::set_permissions(
+        scratch.folder("busybox/tmp")?,
+        fs::Permissions::from_mode(0o1777),
+    )?;
+    scratch.folder("busybox/root")?;
+    fs::write(
+        scratch.folder("busybox/etc")?.join("passwd"),
+        "root:x:0:0:root:/root:/bin/sh\n",
+    )?;
+    scratch.folder("busybox")
+}
+
+fn remove_oldest(folder: &Path, kept: usize) -> Result<()> {
+    let mut archives = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "tar")
+        {
+            archives.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    archives.sort();
+    for (_, old) in archives.iter().rev().skip(kept) {
+        fs::remove_file(old)?;
+    }
+    Ok(())
+}
+
+/// A folder that is removed when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = paths::cache_dir()
+            .join("scratch")
+            .join(format!("{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// A folder in it, made when it is not there.
+    fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays lies in the cache, which may be removed at any time.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archive_names_are_plain() {
+        assert_eq!(
+            archive_name("localhost:5000/a/b:1.2-x"),
+            "localhost_5000_a_b_1.2-x.tar"
+        );
+    }
 }

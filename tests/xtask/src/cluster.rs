@@ -1,9 +1,11 @@
 //! `cargo xtask cluster`: the test cluster by hand.
 
-use anyhow::{Context, Result};
+use std::os::unix::process::CommandExt;
+
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use harness::cluster::{Cluster, Options};
-use harness::setup;
+use harness::{reachability, setup, step};
 
 /// Arguments of `cargo xtask cluster`.
 #[derive(Debug, Args)]
@@ -24,16 +26,67 @@ enum ClusterCommand {
     Down,
     /// Say what runs
     Status,
+    /// Prove that the cluster has two ways out and no way in
+    Check,
+    /// The cluster's kubectl, as its administrator
+    Kubectl(Passed),
+    /// Helm, as the cluster's administrator
+    Helm(Passed),
+    /// Any command inside the cluster's namespaces
+    Run(Passed),
 }
 
+/// A command line for another program.
+#[derive(Debug, Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    arguments: Vec<String>,
+}
+
+const HOW_TO_USE: &str = "\
+The cluster is ready. To use it:
+  cargo xtask cluster kubectl -- get pods -A
+  cargo xtask cluster helm -- list -A
+  cargo xtask cluster run -- COMMAND      (inside its network, with KUBECONFIG)
+  cargo xtask cluster status
+  cargo xtask cluster down";
+
 /// Runs the subcommand.
+#[expect(clippy::print_stdout, reason = "the command line's answer")]
 pub(crate) fn run(args: ClusterArgs) -> Result<()> {
     match args.command {
         ClusterCommand::Up { yes } => {
             setup::install(yes)?;
-            Cluster::up(&Options::default()).map(drop)
+            Cluster::up(&Options::default())?;
+            println!("{HOW_TO_USE}");
+            Ok(())
         }
-        ClusterCommand::Down => Cluster::attach()?.context("no cluster runs")?.down(),
-        ClusterCommand::Status => Cluster::status().map(drop),
+        ClusterCommand::Down => Cluster::remove(),
+        ClusterCommand::Status => {
+            println!("{}", Cluster::status()?);
+            Ok(())
+        }
+        ClusterCommand::Check => {
+            let cluster = running()?;
+            step::step("two ways out, no way in", || reachability::check(&cluster))
+        }
+        ClusterCommand::Kubectl(passed) => become_command(running()?.kubectl(&passed.words())),
+        ClusterCommand::Helm(passed) => become_command(running()?.helm(&passed.words())),
+        ClusterCommand::Run(passed) => become_command(running()?.run(&passed.words())),
     }
+}
+
+impl Passed {
+    fn words(&self) -> Vec<&str> {
+        self.arguments.iter().map(String::as_str).collect()
+    }
+}
+
+fn running() -> Result<Cluster> {
+    Cluster::attach()?.context("no cluster runs: start one with `cargo xtask cluster up`")
+}
+
+/// Puts the command in the place of this process, so that its exit code and the terminal are its own.
+fn become_command(mut command: std::process::Command) -> Result<()> {
+    bail!("cannot start it: {}", command.exec())
 }
