@@ -11,7 +11,7 @@ use crate::cluster::{AGENT_PORT, CLUSTER_ADDRESS, Cluster, GIT_PORT, HOST_ADDRES
 use crate::step;
 
 /// For a connection over a virtual cable; a dropped packet is noticed by nothing else than this.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(1);
 /// Ports of the cluster that a host could want: API server, kubelet, registry.
 const CLUSTER_PORTS: [u16; 3] = [6443, 10250, 5000];
 /// The Pod that tries to get out.
@@ -104,9 +104,9 @@ fn start_pod(cluster: &Cluster) -> Result<String> {
 /// Whether a TCP connection opens, from a Pod or (None) from the node itself.
 fn opens(cluster: &Cluster, pod: Option<&String>, address: &str, port: u16) -> Result<bool> {
     let (seconds, port) = (LIMIT.as_secs().to_string(), port.to_string());
-    let attempt = ["nc", "-w", &seconds, address, &port];
+    // Runs `true` when the connection is open: busybox's nc has no -z.
+    let attempt = ["nc", "-w", &seconds, address, &port, "-e", "true"];
     let mut command = match pod {
-        // Without standard input nc ends as soon as the connection is open.
         Some(pod) => {
             cluster.kubectl(&[&["exec", pod, "--", "timeout", "10"], &attempt[..]].concat())
         }
