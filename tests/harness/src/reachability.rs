@@ -44,6 +44,7 @@ pub fn check(cluster: &Cluster) -> Result<()> {
             "{place} reaches {HOST_ADDRESS}:{closed_port}, which is no way out"
         );
         if let Some(other) = other_address() {
+            let _open = listen_on(&other, AGENT_PORT)?;
             // The same port on another address of the host is no way out either.
             ensure!(
                 !opens(cluster, exec, &other, AGENT_PORT)?,
@@ -66,10 +67,15 @@ pub fn check(cluster: &Cluster) -> Result<()> {
 }
 
 fn listen(port: u16) -> Result<Option<TcpListener>> {
-    match TcpListener::bind((HOST_ADDRESS, port)) {
+    listen_on(HOST_ADDRESS, port)
+}
+
+/// Listens, unless somebody else does already.
+fn listen_on(address: &str, port: u16) -> Result<Option<TcpListener>> {
+    match TcpListener::bind((address, port)) {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot listen on {HOST_ADDRESS}:{port}")),
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {address}:{port}")),
     }
 }
 

@@ -42,6 +42,7 @@ impl Cluster {
         images::ensure_base(&tools)?;
         let inputs = inputs(&tools)?;
         let state = state::folder();
+        let _lock = lock()?;
         if let Some(cluster) = Self::attach()? {
             let same =
                 fs::read_to_string(state.join("inputs")).is_ok_and(|running| running == inputs);
@@ -119,6 +120,7 @@ impl Cluster {
             return Ok(());
         }
         root::acquire("to end the cluster")?;
+        let _lock = lock()?;
         step::step("end the cluster", || remove_leftovers(&state))
     }
 
@@ -278,6 +280,15 @@ impl Drop for Starting {
             let _ = holder.wait();
         }
     }
+}
+
+/// Keeps two processes from starting or ending the cluster at the same time; the other one waits.
+fn lock() -> Result<File> {
+    let folder = paths::state_dir();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let file = File::create(folder.join("cluster.lock"))?;
+    file.lock().context("cannot lock the cluster's state")?;
+    Ok(file)
 }
 
 /// What a running cluster is made of; compared when another `up` finds it.
