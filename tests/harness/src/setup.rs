@@ -118,6 +118,11 @@ pub fn install(yes: bool) -> Result<()> {
         return Ok(());
     }
     let list = packages.join(" ");
+    if !has_program("apt-get") {
+        bail!(
+            "what these Debian packages bring is missing, and there is no apt-get to install them: {list}"
+        );
+    }
     let _ = writeln!(
         std::io::stderr(),
         "These Debian packages are missing and will be installed (nothing is removed): {list}"
