@@ -1,1 +1,42 @@
-fn main() {}
+//! The agent's program; the library does the work.
+
+use agent::config::{Args, Config};
+use agent::{app, modules, telemetry};
+use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// One thread keeps the memory small, two let a large body and small requests run side by side.
+const THREADS: usize = 2;
+
+fn main() -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let config = Config::try_from(Args::parse())?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()?
+        .block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let log_levels = telemetry::install(config.log_format)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tracing::info!(?config, version = agent::config::VERSION, "agent starts");
+    let modules = modules::all(&config, log_levels).await.context("modules")?;
+    let agent = app::start(config, modules).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("asked to stop, draining");
+    tokio::select! {
+        () = agent.stop() => {}
+        _ = terminate.recv() => tracing::warn!("asked again, stopping at once"),
+        _ = interrupt.recv() => tracing::warn!("asked again, stopping at once"),
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! What is kept of objects that were seen. Whatever has another shape than expected is absent, never an error.
+
+use model::actual_state::DeploymentFacts;
+use model::failure::MAX_EVIDENCE_BYTES;
+use serde_json::Value;
+
+use super::CLONE_CONTAINERS;
+
+/// The most containers of a Pod that are looked at.
+const MAX_CONTAINERS: usize = 50;
+/// The longest name or reason kept, in bytes: longer than any that Kubernetes makes.
+const MAX_NAME_BYTES: usize = 512;
+
+/// A Deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeploymentSeen {
+    /// Its name.
+    pub name: String,
+    /// What its state follows from.
+    pub facts: DeploymentFacts,
+    /// Why no Pod can be made: the message of the condition `ReplicaFailure`.
+    pub replica_failure: Option<String>,
+    /// The message of the condition `Progressing`, where the deadline has passed.
+    pub progress_message: Option<String>,
+}
+
+/// A `DevWorkspace`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DevWorkspaceSeen {
+    /// Its name.
+    pub name: String,
+    /// `spec.started`.
+    pub started: bool,
+    /// `status.phase`, an open set.
+    pub phase: String,
+    /// `status.message`, or what the condition `FailedStart` says.
+    pub message: String,
+}
+
+/// A Pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodSeen {
+    /// Its UID.
+    pub uid: String,
+    /// It is being deleted.
+    pub terminating: bool,
+    /// Why no node takes it.
+    pub unschedulable: Option<String>,
+    /// All its containers, init containers first.
+    pub containers: Vec<ContainerSeen>,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSeen {
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: String,
+    /// It runs before the others, and ends.
+    pub is_init: bool,
+    /// `resources.limits.memory`.
+    pub memory_limit: Option<String>,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// What it does now.
+    pub state: ContainerState,
+    /// How it ended the time before.
+    pub last_termination: Option<Termination>,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerState {
+    /// It waits; both are empty where nothing was said.
+    Waiting {
+        /// Why, in a word.
+        reason: String,
+        /// Why, at length.
+        message: String,
+    },
+    /// It runs.
+    Running,
+    /// It ended.
+    Terminated(Termination),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Termination {
+    /// Exit code.
+    pub exit_code: i64,
+    /// Why, in a word: `Error`, `Completed`, `OOMKilled`, `StartError`.
+    pub reason: String,
+    /// Its termination message: by the policy `FallbackToLogsOnError` its last lines.
+    pub message: String,
+}
+
+/// An event about a Pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventSeen {
+    /// UID of the object it is about.
+    pub uid: String,
+    /// Reason.
+    pub reason: String,
+    /// Message.
+    pub message: String,
+}
+
+impl DeploymentSeen {
+    /// Reads a Deployment.
+    #[must_use]
+    pub fn from_json(deployment: &Value) -> Self {
+        let facts = DeploymentFacts::from_json(deployment);
+        let condition = |kind: &str, status: &str| {
+            let conditions = deployment["status"]["conditions"].as_array()?;
+            let is_it = |one: &&Value| one["type"] == kind && one["status"] == status;
+            Some(text(&conditions.iter().find(is_it)?["message"]))
+        };
+        Self {
+            name: name(&deployment["metadata"]["name"]),
+            replica_failure: condition("ReplicaFailure", "True"),
+            progress_message: condition("Progressing", "False"),
+            facts,
+        }
+    }
+}
+
+impl DevWorkspaceSeen {
+    /// Reads a `DevWorkspace`.
+    #[must_use]
+    pub fn from_json(dev_workspace: &Value) -> Self {
+        let status = &dev_workspace["status"];
+        let failed_start = status["conditions"].as_array().and_then(|conditions| {
+            let is_it = |one: &&Value| one["type"] == "FailedStart" && one["status"] == "True";
+            conditions.iter().find(is_it)
+        });
+        let message = match failed_start {
+            Some(condition) if condition["message"] != "" => text(&condition["message"]),
+            Some(_) | None => text(&status["message"]),
+        };
+        Self {
+            name: name(&dev_workspace["metadata"]["name"]),
+            started: dev_workspace["spec"]["started"] == true,
+            phase: name(&status["phase"]),
+            message,
+        }
+    }
+}
+
+impl PodSeen {
+    /// Reads a Pod.
+    #[must_use]
+    pub fn from_json(pod: &Value) -> Self {
+        let (spec, status) = (&pod["spec"], &pod["status"]);
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let unschedulable = list(&status["conditions"]).into_iter().find(|condition| {
+            condition["type"] == "PodScheduled"
+                && condition["status"] == "False"
+                && condition["reason"] == "Unschedulable"
+        });
+        let mut containers = Vec::new();
+        for (specs, statuses, is_init) in [
+            (
+                &spec["initContainers"],
+                &status["initContainerStatuses"],
+                true,
+            ),
+            (&spec["containers"], &status["containerStatuses"], false),
+        ] {
+            let statuses = statuses.as_array().map_or(&[][..], Vec::as_slice);
+            for container in specs.as_array().into_iter().flatten().take(MAX_CONTAINERS) {
+                let status = statuses
+                    .iter()
+                    .find(|status| status["name"] == container["name"]);
+                containers.push(ContainerSeen::from_json(container, status, is_init));
+            }
+        }
+        Self {
+            uid: name(&pod["metadata"]["uid"]),
+            terminating: pod["metadata"]["deletionTimestamp"].is_string(),
+            unschedulable: unschedulable.map(|condition| text(&condition["message"])),
+            containers,
+        }
+    }
+}
+
+impl ContainerSeen {
+    fn from_json(container: &Value, status: Option<&Value>, is_init: bool) -> Self {
+        let status = status.unwrap_or(&Value::Null);
+        let state = &status["state"];
+        let state = if let Some(ended) = Termination::from_json(&state["terminated"]) {
+            ContainerState::Terminated(ended)
+        } else if state["running"].is_object() {
+            ContainerState::Running
+        } else {
+            ContainerState::Waiting {
+                reason: name(&state["waiting"]["reason"]),
+                message: text(&state["waiting"]["message"]),
+            }
+        };
+        Self {
+            name: name(&container["name"]),
+            image: name(&container["image"]),
+            is_init,
+            memory_limit: container["resources"]["limits"]["memory"]
+                .as_str()
+                .map(|limit| cut(limit, MAX_NAME_BYTES)),
+            restarts: status["restartCount"].as_u64().unwrap_or(0),
+            state,
+            last_termination: Termination::from_json(&status["lastState"]["terminated"]),
+        }
+    }
+
+    /// It clones the projects.
+    pub(super) fn is_cloner(&self) -> bool {
+        self.is_init
+            && CLONE_CONTAINERS
+                .iter()
+                .any(|prefix| self.name.starts_with(prefix))
+    }
+
+    /// How it ended: now, or the time before, unless it runs.
+    pub(super) fn last_end(&self) -> Option<&Termination> {
+        match &self.state {
+            ContainerState::Terminated(ended) => Some(ended),
+            ContainerState::Waiting { .. } => self.last_termination.as_ref(),
+            ContainerState::Running => None,
+        }
+    }
+
+    /// It waits, and nothing says that this went wrong.
+    pub(super) fn is_being_created(&self) -> bool {
+        matches!(&self.state, ContainerState::Waiting { reason, .. }
+            if matches!(reason.as_str(), "" | "ContainerCreating" | "PodInitializing"))
+    }
+}
+
+impl Termination {
+    fn from_json(terminated: &Value) -> Option<Self> {
+        let exit_code = terminated["exitCode"].as_i64()?;
+        // The end of a log says more than its beginning.
+        let message = terminated["message"].as_str().unwrap_or_default();
+        let start = message.len().saturating_sub(MAX_EVIDENCE_BYTES);
+        let start = (start..=message.len()).find(|at| message.is_char_boundary(*at));
+        Some(Self {
+            exit_code,
+            reason: name(&terminated["reason"]),
+            message: message[start.unwrap_or(0)..].to_owned(),
+        })
+    }
+}
+
+impl EventSeen {
+    /// Reads an event (of the core API).
+    #[must_use]
+    pub fn from_json(event: &Value) -> Self {
+        Self {
+            uid: name(&event["involvedObject"]["uid"]),
+            reason: name(&event["reason"]),
+            message: text(&event["message"]),
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    cut(value.as_str().unwrap_or_default(), MAX_EVIDENCE_BYTES)
+}
+
+fn name(value: &Value) -> String {
+    cut(value.as_str().unwrap_or_default(), MAX_NAME_BYTES)
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    let end = (0..=limit.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
+}

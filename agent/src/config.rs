@@ -1,0 +1,461 @@
+//! How the agent is started: [`Args`] are what was written, a [`Config`] is what can be run.
+//!
+//! Flags and environment variables are named as agentk's where the thing is the same. This is the only place that reads
+//! the environment.
+
+mod address;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+pub use address::{AddressError, KasAddress};
+
+/// The agent's version, as it is told to the server.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Dials a GitLab-compatible agent server, takes its configuration from there, and carries calls into this cluster.
+#[derive(Parser)]
+#[command(name = "agent", version)]
+pub struct Args {
+    /// Where the agent server listens: grpc://HOST[:PORT] (plain, port 80) or grpcs://HOST[:PORT] (TLS, port 443).
+    ///
+    /// The agent opens every connection; the server never connects back.
+    #[arg(long, value_name = "URL")]
+    pub kas_address: String,
+
+    /// File with the agent's token. Read again at each new connection, so that a rotated token is taken up by itself.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+
+    /// The agent's token itself. Only as an environment variable: a command line can be read by others.
+    #[arg(long, env = "AGENTK_TOKEN", hide_env_values = true, hide = true)]
+    pub token: Option<String>,
+
+    /// File with more certificate authorities (PEM) that may sign the server's certificate, beside the system's.
+    #[arg(long, value_name = "FILE")]
+    pub kas_ca_cert_file: Option<PathBuf>,
+
+    /// Do not check the server's certificate. Whoever stands between then reads the token: for experiments only.
+    #[arg(long)]
+    pub kas_insecure_skip_tls_verify: bool,
+
+    /// The name expected in the server's certificate, if it is not the host of --kas-address.
+    #[arg(long, value_name = "NAME")]
+    pub kas_tls_server_name: Option<String>,
+
+    /// A header for every call to the server, as "Name: value". May be repeated; for a proxy on the way that wants one.
+    #[arg(long, value_name = "HEADER")]
+    pub kas_header: Vec<String>,
+
+    /// Network of the observability listener. Only tcp.
+    #[arg(long, value_name = "NETWORK", default_value = "tcp")]
+    pub observability_listen_network: String,
+
+    /// Where /liveness, /readiness and /metrics are served. ":PORT" means every address of the Pod.
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
+    pub observability_listen_address: String,
+
+    /// Kubeconfig file of the cluster. Default: the Pod's own service account.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig. Default: its current one.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Namespace of this Pod (downward API: metadata.namespace).
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    pub pod_namespace: String,
+
+    /// Name of this Pod (downward API: metadata.name).
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: String,
+
+    /// Service account of this Pod (downward API: spec.serviceAccountName). Shown, nothing more.
+    #[arg(long, env = "SERVICE_ACCOUNT_NAME", value_name = "NAME")]
+    pub service_account_name: Option<String>,
+
+    /// Calls of people through the tunnel run with the rights of this service account (in the Pod's namespace) and no
+    /// others. Without it they run with the agent's own rights, as GitLab's agent does.
+    #[arg(long, env = "USER_ACCESS_SERVICE_ACCOUNT", value_name = "NAME")]
+    pub user_access_service_account: Option<String>,
+
+    /// How many seconds calls may still take after the agent was asked to stop. Less than the Pod's
+    /// terminationGracePeriodSeconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 25)]
+    pub drain_timeout_seconds: u64,
+
+    /// Form of the log on stderr: json (one object per line) or text.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}
+
+impl fmt::Debug for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is among them; what counts is printed as `Config`.
+        f.debug_struct("Args").finish_non_exhaustive()
+    }
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// A secret that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Where the agent's token comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A file, read again at each new connection.
+    File(PathBuf),
+    /// Given at the start.
+    Given(Secret),
+}
+
+/// TLS towards the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KasTls {
+    /// More certificate authorities, PEM.
+    pub ca_cert_file: Option<PathBuf>,
+    /// Nothing is checked.
+    pub insecure_skip_verify: bool,
+    /// The name expected in the certificate, if not the address's host.
+    pub server_name: Option<String>,
+}
+
+/// How the cluster's API server is found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterAccess {
+    /// A kubeconfig; `None`: the Pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig.
+    pub context: Option<String>,
+}
+
+/// Which Pod this agent is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its service account.
+    pub service_account: Option<String>,
+}
+
+/// A header for every call to the server. Values may be secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KasHeader {
+    /// Lower case.
+    pub name: String,
+    /// As given.
+    pub value: String,
+}
+
+impl fmt::Debug for KasHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: [redacted]", self.name)
+    }
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The server.
+    pub kas_address: KasAddress,
+    /// The agent's token.
+    pub token: TokenSource,
+    /// TLS towards the server.
+    pub kas_tls: KasTls,
+    /// Headers for every call to the server.
+    pub kas_headers: Vec<KasHeader>,
+    /// Where liveness, readiness and metrics are served.
+    pub observability_address: SocketAddr,
+    /// The cluster.
+    pub cluster: ClusterAccess,
+    /// This Pod.
+    pub pod: Pod,
+    /// The user name of the service account that people's calls run as.
+    pub user_access: Option<String>,
+    /// How long calls may still take after the agent was asked to stop.
+    pub drain_timeout: Duration,
+    /// Form of the log.
+    pub log_format: LogFormat,
+}
+
+/// What is wrong with the arguments.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `--kas-address`.
+    #[error("--kas-address")]
+    KasAddress(#[source] AddressError),
+    /// Neither a token nor a token file.
+    #[error(
+        "no agent token: give --token-file FILE or the environment variable AGENTK_TOKEN; a token is made on the server by `kas-stub agent token create NAME`"
+    )]
+    NoToken,
+    /// A TLS flag with a plain address.
+    #[error("{flag} has no meaning for {address}, which is not encrypted; use grpcs://")]
+    TlsFlagWithoutTls {
+        /// The flag.
+        flag: &'static str,
+        /// The address.
+        address: KasAddress,
+    },
+    /// `--kas-header`.
+    #[error("--kas-header: {reason}; expected \"Name: value\"")]
+    KasHeader {
+        /// Without the value.
+        reason: String,
+    },
+    /// `--observability-listen-network`.
+    #[error("--observability-listen-network {0:?} is not supported; expected tcp")]
+    Network(String),
+    /// `--observability-listen-address`.
+    #[error(
+        "--observability-listen-address {0:?} is no address; expected [IP]:PORT, for example :8080"
+    )]
+    ListenAddress(String),
+    /// A required name is empty.
+    #[error("{0} is empty; set it from the downward API")]
+    Empty(&'static str),
+}
+
+impl TryFrom<Args> for Config {
+    type Error = Error;
+
+    fn try_from(args: Args) -> Result<Self, Error> {
+        let Args {
+            kas_address,
+            token_file,
+            token,
+            kas_ca_cert_file,
+            kas_insecure_skip_tls_verify,
+            kas_tls_server_name,
+            kas_header,
+            observability_listen_network,
+            observability_listen_address,
+            kubeconfig,
+            context,
+            pod_namespace,
+            pod_name,
+            service_account_name,
+            user_access_service_account,
+            drain_timeout_seconds,
+            log_format,
+        } = args;
+
+        let kas_address: KasAddress = kas_address.parse().map_err(Error::KasAddress)?;
+        let token = match (token_file, token) {
+            (Some(file), _) => TokenSource::File(file),
+            (None, Some(token)) if !token.trim().is_empty() => {
+                TokenSource::Given(Secret::new(token.trim()))
+            }
+            (None, _) => return Err(Error::NoToken),
+        };
+        if !kas_address.tls {
+            let flags = [
+                (kas_ca_cert_file.is_some(), "--kas-ca-cert-file"),
+                (
+                    kas_insecure_skip_tls_verify,
+                    "--kas-insecure-skip-tls-verify",
+                ),
+                (kas_tls_server_name.is_some(), "--kas-tls-server-name"),
+            ];
+            // A CA file is harmless and the chart always mounts one; the others were meant to do something.
+            if let Some((_, flag)) = flags[1..].iter().find(|(given, _)| *given) {
+                return Err(Error::TlsFlagWithoutTls {
+                    flag,
+                    address: kas_address,
+                });
+            }
+        }
+        if observability_listen_network != "tcp" {
+            return Err(Error::Network(observability_listen_network));
+        }
+        for (name, value) in [("POD_NAMESPACE", &pod_namespace), ("POD_NAME", &pod_name)] {
+            if value.is_empty() {
+                return Err(Error::Empty(name));
+            }
+        }
+        let user_access = user_access_service_account
+            .filter(|name| !name.is_empty())
+            .map(|name| format!("system:serviceaccount:{pod_namespace}:{name}"));
+        Ok(Self {
+            kas_headers: kas_header
+                .iter()
+                .map(|header| parse_header(header))
+                .collect::<Result<_, _>>()?,
+            observability_address: parse_listen_address(&observability_listen_address)?,
+            kas_address,
+            token,
+            kas_tls: KasTls {
+                ca_cert_file: kas_ca_cert_file,
+                insecure_skip_verify: kas_insecure_skip_tls_verify,
+                server_name: kas_tls_server_name,
+            },
+            cluster: ClusterAccess {
+                kubeconfig,
+                context,
+            },
+            pod: Pod {
+                namespace: pod_namespace,
+                name: pod_name,
+                service_account: service_account_name,
+            },
+            user_access,
+            drain_timeout: Duration::from_secs(drain_timeout_seconds),
+            log_format,
+        })
+    }
+}
+
+fn parse_listen_address(address: &str) -> Result<SocketAddr, Error> {
+    let full = match address.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => address.to_owned(),
+    };
+    full.parse()
+        .map_err(|_| Error::ListenAddress(address.to_owned()))
+}
+
+/// Names that gRPC itself needs, or that carry the token.
+const OWN_HEADERS: [&str; 5] = ["authorization", "content-type", "te", "host", "user-agent"];
+
+fn parse_header(header: &str) -> Result<KasHeader, Error> {
+    let wrong = |reason: String| Error::KasHeader { reason };
+    let (name, value) = header
+        .split_once(':')
+        .ok_or_else(|| wrong("no colon".to_owned()))?;
+    let name = name.trim().to_ascii_lowercase();
+    let value = value.trim().to_owned();
+    if name.is_empty() || http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+        return Err(wrong(format!("{name:?} is no header name")));
+    }
+    if OWN_HEADERS.contains(&name.as_str()) || name.starts_with("grpc-") {
+        return Err(wrong(format!("{name} is set by the agent itself")));
+    }
+    if http::HeaderValue::from_str(&value).is_err() {
+        return Err(wrong(format!(
+            "the value of {name} has a character that no header may have"
+        )));
+    }
+    Ok(KasHeader { name, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Config, Error> {
+        let common = [
+            "agent",
+            "--pod-namespace=ns",
+            "--pod-name=agent-0",
+            "--token-file=/token",
+        ];
+        let args = Args::try_parse_from(common.iter().chain(arguments)).unwrap();
+        Config::try_from(args)
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_whole_command_line_is_understood() {
+        let config = parse(&[
+            "--kas-address=grpcs://kas.example.com",
+            "--kas-header=X-Proxy: a:b",
+            "--kas-tls-server-name=other.example.com",
+            "--user-access-service-account=people",
+            "--observability-listen-address=:0",
+        ])
+        .unwrap();
+        assert_eq!(
+            config.kas_address.to_string(),
+            "grpcs://kas.example.com:443"
+        );
+        assert_eq!(config.kas_headers[0].value, "a:b");
+        assert_eq!(config.observability_address.port(), 0);
+        assert_eq!(
+            config.user_access.as_deref(),
+            Some("system:serviceaccount:ns:people")
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_in_the_debug_form() {
+        let mut config = parse(&["--kas-address=grpc://kas", "--kas-header=X-Key: hush"]).unwrap();
+        config.token = TokenSource::Given(Secret::new("hush"));
+        let text = format!("{config:?}");
+        assert!(text.contains("x-key") && !text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn wrong_arguments_name_the_flag_and_what_would_be_right() {
+        let cases = [
+            (
+                vec!["--kas-address=grpc://kas", "--kas-header=novalue"],
+                "\"Name: value\"",
+            ),
+            (
+                vec!["--kas-address=grpc://kas", "--kas-header=Authorization: x"],
+                "authorization is set by",
+            ),
+            (
+                vec![
+                    "--kas-address=grpc://kas",
+                    "--observability-listen-address=here",
+                ],
+                ":8080",
+            ),
+            (
+                vec![
+                    "--kas-address=grpc://kas",
+                    "--observability-listen-network=unix",
+                ],
+                "expected tcp",
+            ),
+            (
+                vec!["--kas-address=grpc://kas", "--kas-tls-server-name=x"],
+                "use grpcs://",
+            ),
+        ];
+        for (arguments, expected) in cases {
+            let error = parse(&arguments).unwrap_err().to_string();
+            assert!(error.contains(expected), "{arguments:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Wire messages ⇄ the agent's own types: the only place that knows both.
+
+pub(crate) mod configuration;
+pub(crate) mod http;
+pub(crate) mod tunnel;

@@ -1,0 +1,165 @@
+//! The connection to the server: how it is made ([`Connector`]), what every call carries ([`Client`]), and the calls that
+//! the agent itself makes (`configuration`, `registration`). Calls from the server come through [`crate::tunnel`].
+
+mod configuration;
+mod credentials;
+mod dial;
+pub(crate) mod health;
+mod registration;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use http::Uri;
+use proto::agent_configuration::rpc::agent_configuration_client::AgentConfigurationClient;
+use proto::agent_configuration::rpc::{ConfigurationRequest, ConfigurationResponse};
+use proto::agent_registrar::rpc::agent_registrar_client::AgentRegistrarClient;
+use proto::agent_registrar::rpc::{RegisterRequest, UnregisterRequest};
+use proto::reverse_tunnel::rpc::reverse_tunnel_client::ReverseTunnelClient;
+use proto::reverse_tunnel::rpc::{ConnectRequest, ConnectResponse};
+use tonic::codec::CompressionEncoding;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+
+use crate::config::Config;
+
+pub(crate) use configuration::{Follow, follow_configuration};
+pub(crate) use credentials::Credentials;
+pub(crate) use registration::{Presence, keep_registered};
+
+/// HTTP/2 ping, also on an idle connection: half-open ones are noticed within 30 s, and nothing on the way forgets it.
+/// GitLab's server refuses pings more often than every 20 s.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Name look-up, TCP and TLS together. A far server needs a second; in an outage a lost packet must not cost more.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the server may send ahead on one stream. HTTP/2's 64 KiB would allow 640 KiB/s at 100 ms; this allows 20 MiB/s.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// The same for all streams of a connection together: the most memory that unread requests can take. Well above one
+/// stream's, so that a stream whose handler does not read leaves room for the others.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// The most that the headers of one answer may take.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+
+/// Why no connection can be made at all. Trouble of the network is no such error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("address {0} makes no URL")]
+    Address(String),
+    #[error("user agent cannot be sent")]
+    UserAgent(#[source] tonic::transport::Error),
+    #[error("TLS")]
+    Tls(#[from] dial::TlsError),
+    #[error("agent token")]
+    Token(#[from] credentials::Error),
+}
+
+/// Makes network connections to the server.
+#[derive(Debug, Clone)]
+pub(crate) struct Connector {
+    endpoint: Endpoint,
+    dialer: dial::Dialer,
+    credentials: Arc<Credentials>,
+}
+
+impl Connector {
+    pub(crate) fn try_new(config: &Config, credentials: Arc<Credentials>) -> Result<Self, Error> {
+        let authority = config.kas_address.authority();
+        let uri = |scheme: &str| -> Result<Uri, Error> {
+            format!("{scheme}://{authority}")
+                .parse()
+                .map_err(|_| Error::Address(authority.clone()))
+        };
+        // TLS is the dialer's work; were this URL https, tonic would want to do it again.
+        let endpoint = Endpoint::from(uri("http")?)
+            .origin(uri(if config.kas_address.tls {
+                "https"
+            } else {
+                "http"
+            })?)
+            .user_agent(crate::user_agent())
+            .map_err(Error::UserAgent)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_header_list_size(MAX_HEADER_LIST);
+        Ok(Self {
+            endpoint,
+            dialer: dial::Dialer::try_new(&config.kas_address, &config.kas_tls)?,
+            credentials,
+        })
+    }
+
+    /// A network connection of its own, which is made at the first call and again after it broke. There is no timeout for
+    /// calls: a tunnel's may last for days, and each caller knows its own.
+    pub(crate) fn connect(&self) -> Client {
+        Client {
+            channel: self
+                .endpoint
+                .connect_with_connector_lazy(self.dialer.clone()),
+            credentials: Arc::clone(&self.credentials),
+        }
+    }
+}
+
+/// Calls the server over one network connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    channel: Channel,
+    credentials: Arc<Credentials>,
+}
+
+impl Client {
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Opens a tunnel connection.
+    pub(crate) async fn connect_tunnel(
+        &self,
+        frames: impl Stream<Item = ConnectRequest> + Send + 'static,
+    ) -> Result<Streaming<ConnectResponse>, Status> {
+        let response = ReverseTunnelClient::new(self.channel.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .connect(self.request(frames))
+            .await?;
+        Ok(response.into_inner())
+    }
+
+    async fn get_configuration(
+        &self,
+        request: ConfigurationRequest,
+    ) -> Result<Streaming<ConfigurationResponse>, Status> {
+        let response = AgentConfigurationClient::new(self.channel.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .get_configuration(self.request(request))
+            .await?;
+        Ok(response.into_inner())
+    }
+
+    async fn register(&self, request: RegisterRequest) -> Result<(), Status> {
+        AgentRegistrarClient::new(self.channel.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .register(self.request(request))
+            .await
+            .map(drop)
+    }
+
+    async fn unregister(&self, request: UnregisterRequest) -> Result<(), Status> {
+        AgentRegistrarClient::new(self.channel.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .unregister(self.request(request))
+            .await
+            .map(drop)
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        self.credentials.apply(request.metadata_mut());
+        request
+    }
+}

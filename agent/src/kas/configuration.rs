@@ -1,0 +1,153 @@
+//! Follows the configuration stream: the control connection's main call, and the measure of whether the server is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::reconnect::{DelayClass, MIN_SPACING, Outcome, STABLE_AFTER, delay_class};
+use proto::agent_configuration::rpc::ConfigurationRequest;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::Client;
+use super::health::{Health, chain};
+use super::registration::Presence;
+use crate::backoff::Delays;
+use crate::configuration::Configuration;
+use crate::convert;
+use crate::drain::Stop;
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+
+/// While the token is refused, its file is looked at this often: a new one is taken up without waiting for the next try.
+const TOKEN_CHECK: Duration = Duration::from_secs(2);
+/// GitLab's server sends even its headers only with a changed configuration. A call that did not fail until now, longer than
+/// making a connection may take, has reached it.
+const SILENT_ANSWER: Duration = Duration::from_secs(6);
+const CALL: &str = "configuration";
+
+/// What the loop needs.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    pub(crate) client: Client,
+    pub(crate) presence: Presence,
+    pub(crate) configuration: watch::Sender<Option<Arc<Configuration>>>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
+    /// Whom to tell that the server answers: tunnel and registration.
+    pub(crate) reachable: Vec<Arc<Notify>>,
+    pub(crate) stop: Stop,
+}
+
+/// Follows the stream until the agent drains, opening it again whenever it ends.
+pub(crate) async fn follow_configuration(follow: Follow) {
+    let stop = follow.stop.clone();
+    stop.until_draining(follow.run()).await;
+}
+
+impl Follow {
+    async fn run(self) {
+        let mut delays = Delays::default();
+        loop {
+            match self.client.credentials().reload() {
+                Ok(true) => tracing::info!("the agent's token was replaced"),
+                Ok(false) => {}
+                // The present token may still be good.
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "the token file cannot be read");
+                }
+            }
+            let opened = Instant::now();
+            let outcome = match self.stream_to_its_end().await {
+                Ok(()) => Outcome::Ended,
+                Err(status) => match self.health.failed(CALL, &status) {
+                    // The method is as old as GitLab's agent. Whoever answers so is a proxy whose server is away.
+                    Outcome::Unsupported => Outcome::Unavailable,
+                    outcome => outcome,
+                },
+            };
+            self.metrics.set_connected(false);
+            let lived = opened.elapsed();
+            if lived >= STABLE_AFTER {
+                delays.reset();
+            }
+            match delay_class(outcome) {
+                DelayClass::AtOnce if lived >= MIN_SPACING => {}
+                class @ DelayClass::Refused => {
+                    self.wait_for_token(delays.next_delay(class)).await;
+                }
+                class @ (DelayClass::AtOnce | DelayClass::Outage | DelayClass::Unsupported) => {
+                    tokio::time::sleep(delays.next_delay(class)).await;
+                }
+            }
+        }
+    }
+
+    async fn stream_to_its_end(&self) -> Result<(), Status> {
+        let commit_id = self
+            .configuration
+            .borrow()
+            .as_ref()
+            .map(|configuration| configuration.commit.clone())
+            .unwrap_or_default();
+        let request = ConfigurationRequest {
+            commit_id,
+            agent_meta: Some(self.presence.agent_meta()),
+            skip_register: true,
+        };
+        let mut call = std::pin::pin!(self.client.get_configuration(request));
+        let mut responses = tokio::select! {
+            biased;
+            responses = &mut call => {
+                let responses = responses?;
+                self.answered();
+                responses
+            }
+            () = tokio::time::sleep(SILENT_ANSWER) => {
+                self.answered();
+                call.await?
+            }
+        };
+        while let Some(response) = responses.message().await? {
+            match convert::configuration::from_response(response) {
+                Some(configuration) => self.take(configuration),
+                None => tracing::warn!("the server sent an incomplete configuration; ignored"),
+            }
+        }
+        Ok(())
+    }
+
+    fn answered(&self) {
+        self.health.works(CALL);
+        self.metrics.set_connected(true);
+        for reachable in &self.reachable {
+            reachable.notify_one();
+        }
+    }
+
+    fn take(&self, configuration: Configuration) {
+        tracing::info!(
+            commit = configuration.commit,
+            agent_id = configuration.agent_id,
+            project = configuration.project_path,
+            "configuration received"
+        );
+        self.metrics.set_configuration(&configuration.commit);
+        self.configuration
+            .send_replace(Some(Arc::new(configuration)));
+        self.readiness.set_configured();
+    }
+
+    async fn wait_for_token(&self, delay: Duration) {
+        let until = Instant::now() + delay;
+        while Instant::now() < until {
+            let next = (Instant::now() + TOKEN_CHECK).min(until);
+            tokio::time::sleep_until(next).await;
+            if let Ok(true) = self.client.credentials().reload() {
+                tracing::info!("the agent's token was replaced");
+                return;
+            }
+        }
+    }
+}
