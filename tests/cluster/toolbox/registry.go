@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -38,7 +39,12 @@ type archive struct {
 type section struct{ offset, size int64 }
 
 func serveRegistry(address string, folders []string) error {
-	return http.ListenAndServe(address, &registry{folders: folders, archives: map[string]*archive{}})
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "listening %s\n", listener.Addr())
+	return http.Serve(listener, &registry{folders: folders, archives: map[string]*archive{}})
 }
 
 func (r *registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {

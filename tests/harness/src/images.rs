@@ -260,12 +260,53 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::{Process, output};
+    use std::time::Duration;
 
     #[test]
     fn archive_names_are_plain() {
         assert_eq!(
             archive_name("localhost:5000/a/b:1.2-x"),
             "localhost_5000_a_b_1.2-x.tar"
+        );
+    }
+
+    #[test]
+    fn the_registry_sees_new_and_changed_archives() {
+        let toolbox = crate::tools::toolbox().unwrap();
+        let scratch = Scratch::new().unwrap();
+        let (root, archives) = (
+            scratch.folder("root").unwrap(),
+            scratch.folder("archives").unwrap(),
+        );
+        let mut command = Command::new(&toolbox);
+        command.args(["registry", "127.0.0.1:0"]).arg(&archives);
+        let mut registry = Process::spawn(&mut command, &scratch.0.join("log")).unwrap();
+        let line = registry.wait_for_log("listening ", Duration::from_secs(10));
+        let address = line.unwrap().replace("listening ", "");
+
+        let pull = |name: &str| {
+            let url = format!("http://{address}/v2/a/b/manifests/1?ns={name}");
+            output(Command::new("curl").args(["--silent", "--fail", &url]))
+        };
+        let pack = |content: &str| {
+            fs::write(root.join("file"), content).unwrap();
+            let mut command = Command::new(&toolbox);
+            command.args(["image", "example.com/a/b:1"]).arg(&root);
+            step::run(command.arg(archives.join("b.tar"))).unwrap();
+        };
+        assert!(pull("example.com").is_err());
+        pack("one");
+        let one = pull("example.com").unwrap();
+        assert!(pull("other.example.com").is_err());
+        pack("two");
+        let two = pull("example.com").unwrap();
+        assert_ne!(one, two);
+        pack("one");
+        assert_eq!(
+            one,
+            pull("example.com").unwrap(),
+            "equal content, equal digests"
         );
     }
 }
