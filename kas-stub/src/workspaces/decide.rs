@@ -1,0 +1,192 @@
+//! What a report, or a person's wish, makes of a workspace. Pure: time is an argument.
+//!
+//! Rules:
+//! - What is seen is taken as the agent says it: it and nobody else judges the cluster (`model::actual_state`).
+//! - A report about an older generation than one already reported as applied changes nothing; 0 ("nothing is applied")
+//!   is news, for example after the namespace was deleted by hand.
+//! - A restart goes on to Running when the stop that it asked for was seen, not an earlier one.
+//! - Terminated is final, and only where it was asked for.
+//! - An agent that applied a newer generation than there is has been told by a server whose database was newer than this
+//!   one: the wish is given again under a number that the agent takes for news.
+
+use jiff::Timestamp;
+use model::{ActualState, DesiredState};
+
+use super::{
+    events::Step,
+    workspace::{FailureSeen, Life},
+};
+
+/// Failures kept per workspace; an agent reports a few.
+pub(crate) const MAX_FAILURES: usize = 20;
+
+/// What the agent says of a workspace, times already by the server's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) applied_generation: u64,
+    pub(crate) actual: ActualState,
+    pub(crate) seen_at: Timestamp,
+    pub(crate) failures: Vec<FailureSeen>,
+}
+
+/// What becomes of a workspace, and the steps that led there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) life: Life,
+    /// Steps and when each happened.
+    pub(crate) steps: Vec<(Timestamp, Step)>,
+}
+
+/// What a report makes of a workspace; `None`: nothing that is worth a write.
+pub(crate) fn decide(before: &Life, report: &Report, now: Timestamp) -> Option<Decision> {
+    if before.is_over() || is_older(before, report) {
+        return None;
+    }
+    let seen_at = report.seen_at.clamp(before.actual_at.min(now), now);
+    let mut life = before.clone();
+    let mut steps = Vec::new();
+
+    life.applied_generation = report.applied_generation;
+    if report.applied_generation == before.generation
+        && before.applied_generation != before.generation
+    {
+        let generation = before.generation;
+        steps.push((now, Step::Applied { generation }));
+    }
+    let actual = actual_after(before, report);
+    if actual != before.actual {
+        life.actual = actual;
+        life.actual_at = seen_at;
+        steps.push((seen_at, Step::Actual { state: actual }));
+    }
+    life.failures = merge_failures(&before.failures, &report.failures, now, &mut steps);
+
+    if report.applied_generation > before.generation {
+        life.generation = report.applied_generation + 1;
+        let (state, generation) = (life.desired, life.generation);
+        steps.push((now, Step::Desired { state, generation }));
+    } else if report.applied_generation == before.generation {
+        change_desired(&mut life, before.desired.after_seeing(actual), now, &mut steps);
+    }
+    (life != *before).then_some(Decision { life, steps })
+}
+
+/// What a person's wish makes of a workspace; `None`: it is wished already, or it is terminated.
+pub(crate) fn wish(before: &Life, desired: DesiredState, now: Timestamp) -> Option<Decision> {
+    let mut life = before.clone();
+    let mut steps = Vec::new();
+    let is_at_rest = before.actual == ActualState::Stopped
+        && before.applied_generation == before.generation;
+    let desired = match (before.desired, desired) {
+        // What is stopped needs no stop before it runs again.
+        (DesiredState::Stopped, DesiredState::RestartRequested) if is_at_rest => {
+            DesiredState::Running
+        }
+        // A restart is on its way to running already.
+        (DesiredState::RestartRequested, DesiredState::Running) => DesiredState::RestartRequested,
+        (_, desired) => desired,
+    };
+    let desired = before.desired.changed_to(desired);
+    change_desired(&mut life, desired, now, &mut steps);
+    (!steps.is_empty()).then_some(Decision { life, steps })
+}
+
+fn change_desired(
+    life: &mut Life,
+    desired: DesiredState,
+    now: Timestamp,
+    steps: &mut Vec<(Timestamp, Step)>,
+) {
+    if life.desired == desired {
+        return;
+    }
+    life.desired = desired;
+    life.desired_at = now;
+    life.generation += 1;
+    let generation = life.generation;
+    steps.push((
+        now,
+        Step::Desired {
+            state: desired,
+            generation,
+        },
+    ));
+}
+
+fn is_older(before: &Life, report: &Report) -> bool {
+    report.applied_generation != 0 && report.applied_generation < before.applied_generation
+}
+
+fn actual_after(before: &Life, report: &Report) -> ActualState {
+    match (report.actual, before.desired) {
+        (ActualState::Terminated, DesiredState::Terminated) => ActualState::Terminated,
+        (
+            ActualState::Terminated,
+            DesiredState::Running | DesiredState::RestartRequested | DesiredState::Stopped,
+        ) => ActualState::Unknown,
+        // Before anything was seen, "unknown" says no more than "asked for".
+        (ActualState::Unknown | ActualState::CreationRequested, _)
+            if before.actual == ActualState::CreationRequested =>
+        {
+            ActualState::CreationRequested
+        }
+        (actual, _) => actual,
+    }
+}
+
+/// The failures as reported; one that goes on keeps its beginning.
+fn merge_failures(
+    before: &[FailureSeen],
+    reported: &[FailureSeen],
+    now: Timestamp,
+    steps: &mut Vec<(Timestamp, Step)>,
+) -> Vec<FailureSeen> {
+    let mut merged: Vec<FailureSeen> = Vec::new();
+    for failure in reported {
+        if merged.len() == MAX_FAILURES || merged.iter().any(|known| is_same(known, failure)) {
+            continue;
+        }
+        let mut failure = failure.clone();
+        match before.iter().find(|known| is_same(known, &failure)) {
+            Some(known) => {
+                failure.since = known.since;
+                let drift = |at: Timestamp| known.next_try_at.map(|was| was.duration_since(at).abs());
+                // The same moment, told again with another age: no news.
+                if let Some(at) = failure.next_try_at
+                    && drift(at).is_some_and(|drift| drift < NEXT_TRY_DRIFT)
+                {
+                    failure.next_try_at = known.next_try_at;
+                }
+            }
+            None => {
+                failure.since = failure.since.min(now);
+                steps.push((
+                    failure.since,
+                    Step::Failure {
+                        code: failure.code.clone(),
+                        component: failure.component.clone(),
+                        message: failure.message.clone(),
+                    },
+                ));
+            }
+        }
+        merged.push(failure);
+    }
+    for gone in before {
+        if !merged.iter().any(|failure| is_same(failure, gone)) {
+            let (code, component) = (gone.code.clone(), gone.component.clone());
+            steps.push((now, Step::FailureCleared { code, component }));
+        }
+    }
+    merged
+}
+
+/// How far two tellings of one moment may be apart: ages are measured at one end and received at the other.
+const NEXT_TRY_DRIFT: jiff::SignedDuration = jiff::SignedDuration::from_millis(500);
+
+fn is_same(one: &FailureSeen, other: &FailureSeen) -> bool {
+    (&one.code, &one.component) == (&other.code, &other.component)
+}
+
+#[cfg(test)]
+mod tests;

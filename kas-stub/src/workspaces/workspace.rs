@@ -1,0 +1,107 @@
+//! A workspace as the server keeps it.
+//!
+//! What never changes after creation and may be large (the devfile, the rendered objects) is a record of its own, read
+//! when it is needed; what changes is small and in memory.
+
+use jiff::Timestamp;
+use model::{ActualState, DesiredState, WorkspaceName};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{backend::BackendKind, events::Events};
+
+/// A workspace: who it is, where it comes from, how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Workspace {
+    /// Random, so that a new server never matches a stranger's objects.
+    pub(crate) id: String,
+    pub(crate) name: WorkspaceName,
+    /// The user whose it is.
+    pub(crate) owner: u64,
+    pub(crate) agent_id: u64,
+    pub(crate) namespace: String,
+    /// The namespace is this workspace's alone.
+    pub(crate) own_namespace: bool,
+    pub(crate) backend: BackendKind,
+    pub(crate) source: Source,
+    pub(crate) created_at: Timestamp,
+    pub(crate) life: Life,
+    pub(crate) events: Events,
+}
+
+/// Where the devfile was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Source {
+    pub(crate) repository: String,
+    /// As asked for; none: the default branch.
+    #[serde(rename = "ref")]
+    pub(crate) reference: Option<String>,
+    /// What that was at creation.
+    pub(crate) commit: String,
+    pub(crate) devfile_path: String,
+}
+
+/// What changes: the wish, what was seen, and why they differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Life {
+    pub(crate) desired: DesiredState,
+    pub(crate) actual: ActualState,
+    /// Grows with every change of the wish.
+    pub(crate) generation: u64,
+    /// The newest generation that the agent applied completely; 0: none.
+    pub(crate) applied_generation: u64,
+    pub(crate) failures: Vec<FailureSeen>,
+    pub(crate) desired_at: Timestamp,
+    pub(crate) actual_at: Timestamp,
+}
+
+/// A failure with its times. The code is text: a newer agent may know more of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FailureSeen {
+    pub(crate) code: String,
+    /// Container, volume or object; empty for the workspace as a whole.
+    pub(crate) component: String,
+    pub(crate) message: String,
+    pub(crate) evidence: String,
+    pub(crate) since: Timestamp,
+    /// None: nothing is tried again by itself.
+    pub(crate) next_try_at: Option<Timestamp>,
+}
+
+/// What was rendered at creation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Content {
+    /// As it was read.
+    pub(crate) devfile: String,
+    /// As for a workspace that runs.
+    pub(crate) objects: Vec<Value>,
+    /// What the devfile says that has no effect.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Something in the devfile that is accepted and not honoured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) field: String,
+    pub(crate) reason: String,
+}
+
+impl Life {
+    /// A workspace that was just asked for.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self {
+            desired: DesiredState::Running,
+            actual: ActualState::CreationRequested,
+            generation: 1,
+            applied_generation: 0,
+            failures: Vec::new(),
+            desired_at: now,
+            actual_at: now,
+        }
+    }
+
+    /// Nothing is left to do, ever.
+    pub(crate) fn is_over(&self) -> bool {
+        (self.desired, self.actual) == (DesiredState::Terminated, ActualState::Terminated)
+    }
+}
