@@ -1,1 +1,36 @@
+//! The server: a KAS with the "Rails side" built in, as a library with a thin `main`.
+//!
+//! ```text
+//!  kubectl ──HTTPS──▶ proxy ──▶ tunnel ◀── agents ◀──gRPC── agent
+//!  browser, CLI ────▶ api, page ──┐          │
+//!                                 ▼          ▼
+//!  Git server ◀── git ──▶ configuration   directory ──▶ store (SQLite)
+//! ```
+//!
+//! - [`app`] wires everything and owns every task; the other modules return futures or are called.
+//! - `directory` is the in-memory index over the store: authenticating a call does no SQL.
+//! - `authorization` is one pure function that every request asks.
+//! - `tunnel` keeps the streams that agents opened and hands each to one call.
+//! - Wire types stop at `agents` (configuration, presence), `tunnel` (frames) and `proxy::wire` (HTTP over gRPC).
+//!
+//! It never talks to a cluster except through the tunnel, and knows nothing of the crate `agent`.
 
+pub mod app;
+pub mod cli;
+pub mod config;
+
+mod agents;
+mod api;
+mod authorization;
+mod configuration;
+mod directory;
+mod git;
+mod listener;
+mod metrics;
+mod observability;
+mod proxy;
+mod secret;
+mod sign_in;
+mod store;
+mod tls;
+mod tunnel;

@@ -1,0 +1,191 @@
+//! What the server offers to agents: configuration, presence, tunnels.
+//!
+//! Every call is authenticated and authorised before a service sees it; the services find the [`AgentCall`] in the
+//! request's extensions.
+
+mod presence;
+mod services;
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use hyper::body::Incoming;
+use proto::{
+    agent_configuration::rpc::agent_configuration_server::AgentConfigurationServer,
+    agent_registrar::rpc::agent_registrar_server::AgentRegistrarServer,
+    reverse_tunnel::rpc::reverse_tunnel_server::ReverseTunnelServer,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, body::Body, codec::CompressionEncoding::Gzip, server::NamedService};
+use tower::Service;
+
+pub(crate) use presence::{Pod, Presence};
+use services::{Configuration, Registrar, Tunnel};
+
+use crate::{
+    authorization::{Action, Decision, Principal, Resource, authorize},
+    configuration::Configurations,
+    directory::{Agent, Cut, Directory, TokenOwner},
+    metrics::Metrics,
+    tunnel::{ConnectionId, Tunnels},
+};
+
+/// The largest message of an agent; bodies travel in pieces of some 32 KiB.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// Who calls, for the services.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentCall {
+    agent: Arc<Agent>,
+    connection: ConnectionId,
+    /// Ends when the agent's token does.
+    cut: Cut,
+}
+
+/// All services of one listener, cloned for each connection.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentServices {
+    directory: Arc<Directory>,
+    metrics: Arc<Metrics>,
+    connection: ConnectionId,
+    configuration: AgentConfigurationServer<Configuration>,
+    registrar: AgentRegistrarServer<Registrar>,
+    tunnel: ReverseTunnelServer<Tunnel>,
+}
+
+/// What the services are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentServicesParts {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) configurations: Arc<Configurations>,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) tunnels: Arc<Tunnels>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) external_url: Arc<str>,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl AgentServices {
+    pub(crate) fn new(parts: AgentServicesParts) -> Self {
+        let AgentServicesParts {
+            directory,
+            configurations,
+            presence,
+            tunnels,
+            metrics,
+            external_url,
+            stopping,
+        } = parts;
+        let configuration = Configuration {
+            configurations,
+            presence: Arc::clone(&presence),
+            external_url,
+            stopping,
+        };
+        // GitLab's agent gzips every message. We do not: on a fast link it costs more than it saves.
+        Self {
+            directory,
+            metrics,
+            connection: 0,
+            configuration: AgentConfigurationServer::new(configuration)
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(MAX_MESSAGE),
+            registrar: AgentRegistrarServer::new(Registrar { presence })
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(MAX_MESSAGE),
+            tunnel: ReverseTunnelServer::new(Tunnel { tunnels })
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(MAX_MESSAGE),
+        }
+    }
+
+    /// The services for one connection.
+    pub(crate) fn for_connection(&self, connection: ConnectionId) -> Self {
+        Self {
+            connection,
+            ..self.clone()
+        }
+    }
+
+    fn authenticate(&self, headers: &HeaderMap) -> Result<AgentCall, Status> {
+        let unauthenticated = || Status::unauthenticated("unauthenticated");
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(bearer)
+            .and_then(|secret| self.directory.authenticate(secret))
+            .ok_or_else(unauthenticated)?;
+        let TokenOwner::Agent { id } = token.owner else {
+            return Err(unauthenticated());
+        };
+        let agent = self.directory.agent_by_id(id).ok_or_else(unauthenticated)?;
+        let principal = Principal::Agent { agent_id: id };
+        match authorize(&principal, Action::ServeAgent, Resource::Agent { id }) {
+            Decision::Allowed => Ok(AgentCall {
+                agent,
+                connection: self.connection,
+                cut: token.cancelled().clone(),
+            }),
+            Decision::Unauthenticated => Err(unauthenticated()),
+            Decision::Forbidden => Err(Status::permission_denied("forbidden")),
+        }
+    }
+}
+
+/// The credential of `Bearer …`, whatever the case of the scheme.
+pub(crate) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, credential) = value.split_once(' ')?;
+    let credential = credential.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty()).then_some(credential)
+}
+
+type ServiceFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl hyper::service::Service<Request<Incoming>> for AgentServices {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ServiceFuture;
+
+    fn call(&self, mut request: Request<Incoming>) -> ServiceFuture {
+        let call = match self.authenticate(request.headers()) {
+            Ok(call) => call,
+            Err(status) => {
+                self.metrics.agent_refused(status.code());
+                return refuse(status);
+            }
+        };
+        request.extensions_mut().insert(call);
+        // By hand instead of a router: each call through the tunnel opens a stream here.
+        match service_name(request.uri().path()) {
+            ReverseTunnelServer::<Tunnel>::NAME => ready(self.tunnel.clone()).call(request),
+            AgentConfigurationServer::<Configuration>::NAME => {
+                ready(self.configuration.clone()).call(request)
+            }
+            AgentRegistrarServer::<Registrar>::NAME => ready(self.registrar.clone()).call(request),
+            _ => refuse(Status::unimplemented("no such service")),
+        }
+    }
+}
+
+fn service_name(path: &str) -> &str {
+    path.strip_prefix('/')
+        .and_then(|path| path.rsplit_once('/'))
+        .map_or("", |(service, _)| service)
+}
+
+fn refuse(status: Status) -> ServiceFuture {
+    Box::pin(std::future::ready(Ok(status.into_http())))
+}
+
+/// Generated services are always ready; this says so to tower.
+fn ready<S: Service<Request<Incoming>, Error = Infallible>>(mut service: S) -> S {
+    let ready = service.poll_ready(&mut Context::from_waker(std::task::Waker::noop()));
+    debug_assert!(matches!(ready, Poll::Ready(Ok(()))));
+    service
+}

@@ -1,0 +1,110 @@
+//! What people and machines ask the server over HTTP: the REST API and the page.
+
+mod agents;
+mod caller;
+mod page;
+mod problem;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::StatusCode,
+    middleware,
+    routing::{delete, get, post},
+};
+use serde_json::json;
+
+use crate::{
+    agents::Presence,
+    authorization::{Action, Resource},
+    configuration::Configurations,
+    directory::Directory,
+    git::guard::Policy,
+    sign_in::{LINK_LENGTH, SignIn},
+    tunnel::Tunnels,
+};
+use caller::Caller;
+use problem::Problem;
+
+/// The largest body of a request.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// What the API works on.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) configurations: Arc<Configurations>,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) tunnels: Arc<Tunnels>,
+    pub(crate) sign_in: Arc<SignIn>,
+    pub(crate) external_url: Arc<str>,
+    pub(crate) agent_url: Arc<str>,
+    pub(crate) trusted_pem: Arc<str>,
+    pub(crate) git_policy: Policy,
+}
+
+impl Api {
+    pub(crate) fn router(self) -> Router {
+        let rest = Router::new()
+            .route("/server", get(server))
+            .route("/agents", get(agents::list).post(agents::create))
+            .route("/agents/{name}", get(agents::show))
+            .route(
+                "/agents/{name}/tokens",
+                get(agents::list_tokens).post(agents::create_token),
+            )
+            .route("/agents/{name}/tokens/{id}", delete(agents::revoke_token))
+            .route("/agents/{name}/push-hook", post(agents::push_hook))
+            .route("/tokens", get(tokens::list).post(tokens::create))
+            .route("/tokens/{id}", delete(tokens::revoke))
+            .route("/sign-in-links", post(create_sign_in_link))
+            .fallback(problem::no_such_path)
+            .method_not_allowed_fallback(problem::no_such_method);
+        let page = Router::new()
+            .route("/", get(page::index))
+            .route("/style.css", get(page::style))
+            .route("/sign-in/{code}", get(page::confirm_sign_in))
+            .route("/sign-in", post(page::sign_in))
+            .route("/sign-out", post(page::sign_out))
+            .layer(middleware::map_response(page::strict));
+        Router::new()
+            .nest("/api/v1", rest)
+            .merge(page)
+            .fallback(problem::no_such_path)
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(self)
+    }
+}
+
+/// What somebody needs to know before they have a token: where, and whom to trust.
+async fn server(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<Json<serde_json::Value>, Problem> {
+    caller.allow(Action::ReadCertificateAuthority, Resource::Server)?;
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "external_url": &*api.external_url,
+        "agent_url": &*api.agent_url,
+        "ca_certificate": &*api.trusted_pem,
+    })))
+}
+
+async fn create_sign_in_link(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
+    caller.allow(Action::CreateSignInLink, Resource::Server)?;
+    let link = sign_in_link(&api.sign_in, &api.external_url);
+    let answer = json!({ "url": link, "expires_in_seconds": LINK_LENGTH.as_secs() });
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// A new single-use link.
+pub(crate) fn sign_in_link(sign_in: &SignIn, external_url: &str) -> String {
+    let code = sign_in.create(std::time::Instant::now());
+    format!("{external_url}/sign-in/{}", code.expose())
+}

@@ -1,0 +1,246 @@
+//! `/api/v1/agents`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+};
+use jiff::Timestamp;
+use model::{agent_name::AgentName, configuration::Note};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Api, Caller, Problem, problem};
+use crate::{
+    agents::Pod,
+    authorization::{Action, Resource},
+    configuration::{ConfigurationError, Good, NO_COMMIT},
+    directory::{Agent, Token, TokenOwner},
+    git::ProjectUrl,
+};
+
+/// A push hook's body is not looked at; Git servers put the commits of the push in it.
+const MAX_HOOK_BODY: usize = 64 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateAgent {
+    name: String,
+    #[serde(default)]
+    project_url: Option<String>,
+}
+
+/// An agent, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(super) struct AgentView {
+    pub(super) id: u64,
+    pub(super) name: String,
+    project_url: Option<String>,
+    pub(super) connected: bool,
+    pub(super) pods: Vec<Pod>,
+    tunnels: TunnelsView,
+    pub(super) configuration: ConfigurationView,
+    tokens: Vec<TokenView>,
+}
+
+#[derive(Debug, Serialize)]
+struct TunnelsView {
+    idle: usize,
+    active: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ConfigurationView {
+    pub(super) commit: Option<String>,
+    applied_at: Option<Timestamp>,
+    pub(super) error: Option<ConfigurationError>,
+    notes: Vec<Note>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TokenView {
+    id: u64,
+    created_at: Timestamp,
+    last_used_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+}
+
+impl From<&Token> for TokenView {
+    fn from(token: &Token) -> Self {
+        Self {
+            id: token.id,
+            created_at: token.created_at,
+            last_used_at: token.last_used_at(),
+            revoked_at: token.revoked_at(),
+        }
+    }
+}
+
+pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
+    let pods = api.presence.pods(agent.id);
+    let counts = api.tunnels.counts(agent.id);
+    let state = api.configurations.state(agent);
+    let good = state.good.as_ref();
+    AgentView {
+        id: agent.id,
+        name: agent.name.to_string(),
+        project_url: agent.project_url.clone(),
+        connected: !pods.is_empty() || counts.idle + counts.active > 0,
+        pods,
+        tunnels: TunnelsView {
+            idle: counts.idle,
+            active: counts.active,
+        },
+        configuration: ConfigurationView {
+            commit: good
+                .map(|good| good.commit.clone())
+                .filter(|commit| commit != NO_COMMIT),
+            applied_at: good.map(|good| good.applied_at),
+            error: state.error.clone(),
+            notes: good.map_or_else(Vec::new, |good: &Good| good.notes.to_vec()),
+        },
+        tokens: token_views(api, agent),
+    }
+}
+
+fn token_views(api: &Api, agent: &Agent) -> Vec<TokenView> {
+    let tokens = api.directory.tokens(TokenOwner::Agent { id: agent.id });
+    tokens
+        .iter()
+        .map(|token| TokenView::from(&**token))
+        .collect()
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<Json<Vec<AgentView>>, Problem> {
+    caller.allow(Action::ListAgents, Resource::Server)?;
+    let agents = api.directory.agents();
+    Ok(Json(agents.iter().map(|agent| view(&api, agent)).collect()))
+}
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.allow(Action::CreateAgent, Resource::Server)?;
+    let CreateAgent { name, project_url } = problem::object(&body)?;
+    let name: AgentName = name
+        .parse()
+        .map_err(|error| Problem::invalid("name", format!("{error}")))?;
+    if let Some(url) = &project_url {
+        ProjectUrl::parse(url, api.git_policy).map_err(|error| {
+            let problem = Problem::invalid("project_url", error.to_string());
+            problem.hint("for example https://git.example.com/group/project.git")
+        })?;
+    }
+    let created = api.directory.create_agent(name, project_url).await?;
+    api.configurations.watch(&created.agent).await;
+    let agent = &created.agent;
+    tracing::info!(agent = %agent.name, id = agent.id, "agent created");
+    let hook = format!(
+        "{}/api/v1/agents/{}/push-hook",
+        api.external_url, agent.name
+    );
+    let answer = json!({
+        "id": agent.id,
+        "name": agent.name.as_str(),
+        "project_url": agent.project_url,
+        "token": created.token.expose(),
+        "agent_url": &*api.agent_url,
+        "webhook": { "url": hook, "secret": created.webhook_secret.expose() },
+    });
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+pub(super) async fn show(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<AgentView>, Problem> {
+    let agent = find(&api, &caller, Action::ReadAgent, &name)?;
+    Ok(Json(view(&api, &agent)))
+}
+
+pub(super) async fn list_tokens(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<TokenView>>, Problem> {
+    let agent = find(&api, &caller, Action::ManageAgentTokens, &name)?;
+    Ok(Json(token_views(&api, &agent)))
+}
+
+pub(super) async fn create_token(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let agent = find(&api, &caller, Action::ManageAgentTokens, &name)?;
+    let (token, secret) = api.directory.create_agent_token(&agent).await?;
+    let answer = json!({
+        "id": token.id,
+        "token": secret.expose(),
+        "created_at": token.created_at,
+    });
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+pub(super) async fn revoke_token(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((name, id)): Path<(String, String)>,
+) -> Result<Json<TokenView>, Problem> {
+    let agent = find(&api, &caller, Action::ManageAgentTokens, &name)?;
+    let id = super::tokens::token_id(&id)?;
+    let owner = TokenOwner::Agent { id: agent.id };
+    let token = api.directory.revoke_token(owner, id).await?;
+    tracing::info!(agent = %agent.name, token = id, "agent token revoked");
+    Ok(Json(TokenView::from(&*token)))
+}
+
+pub(super) async fn push_hook(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let agent = api.directory.agent(&name);
+    let secret = headers
+        .get("x-gitlab-token")
+        .and_then(|value| value.to_str().ok());
+    let caller = match &agent {
+        Some(agent) => caller.or_webhook(agent, secret),
+        None => caller,
+    };
+    caller.allow(Action::NotifyPush, resource(agent.as_deref()))?;
+    let agent = agent.ok_or_else(|| no_such_agent(&name))?;
+    axum::body::to_bytes(body, MAX_HOOK_BODY)
+        .await
+        .map_err(|_| Problem::too_large(MAX_HOOK_BODY))?;
+    api.configurations.pushed(&agent);
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// The agent, when the caller may do that to it. Whether it exists is told only to who may know.
+fn find(api: &Api, caller: &Caller, action: Action, name: &str) -> Result<Arc<Agent>, Problem> {
+    let agent = api.directory.agent(name);
+    caller.allow(action, resource(agent.as_deref()))?;
+    agent.ok_or_else(|| no_such_agent(name))
+}
+
+fn resource(agent: Option<&Agent>) -> Resource {
+    agent.map_or(Resource::Server, |agent| Resource::Agent { id: agent.id })
+}
+
+fn no_such_agent(name: &str) -> Problem {
+    let shown: String = name.chars().take(80).collect();
+    Problem::not_found(format!("there is no agent named {shown}"))
+        .hint("kas-stub agent list shows the agents there are")
+}

@@ -1,0 +1,204 @@
+//! Who sent a request.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, Method, header, request::Parts},
+};
+
+use super::{Api, Problem};
+use crate::{
+    agents::bearer,
+    authorization::{Action, Decision, Principal, Proof, Resource, authorize},
+    directory::{Agent, Session, TokenOwner},
+    listener::ConnectionInfo,
+};
+
+/// The browser's session.
+pub(super) const COOKIE: &str = "kas_stub_session";
+
+/// A request's principal; asks `authorize` for it, and writes the audit log.
+#[derive(Debug)]
+pub(super) struct Caller {
+    principal: Principal,
+    session: Option<Arc<Session>>,
+    /// A session with a request that another site may have made.
+    cross_site: bool,
+    /// Over TLS: cookies are then for TLS only.
+    pub(super) tls: bool,
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+        let connection = parts.extensions.get::<ConnectionInfo>();
+        let (socket, tls) = connection.map_or((false, false), |info| (info.socket, info.tls));
+        let token = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(bearer)
+            .and_then(|secret| api.directory.authenticate(secret));
+        let session = cookie(&parts.headers).and_then(|secret| api.directory.session(secret));
+        let principal = if let Some(token) = token {
+            match token.owner {
+                TokenOwner::User { id } => Principal::Administrator {
+                    user_id: id,
+                    by: Proof::Token { token_id: token.id },
+                },
+                TokenOwner::Agent { id } => Principal::Agent { agent_id: id },
+            }
+        } else if parts.headers.contains_key(header::AUTHORIZATION) {
+            // A wrong token is not made good by a cookie or the socket.
+            Principal::Anonymous
+        } else if socket {
+            Principal::Administrator {
+                user_id: api.directory.administrator(),
+                by: Proof::Socket,
+            }
+        } else if let Some(session) = &session {
+            Principal::Administrator {
+                user_id: session.user_id,
+                by: Proof::Session,
+            }
+        } else {
+            Principal::Anonymous
+        };
+        Ok(Self {
+            cross_site: !matches!(parts.method, Method::GET | Method::HEAD)
+                && !is_same_site(&parts.headers),
+            principal,
+            session,
+            tls,
+        })
+    }
+}
+
+impl Caller {
+    pub(super) fn allow(&self, action: Action, resource: Resource) -> Result<(), Problem> {
+        let decision = authorize(&self.principal, action, resource);
+        tracing::info!(
+            target: "audit",
+            who = self.principal.label(),
+            ?action,
+            ?resource,
+            allowed = decision == Decision::Allowed,
+        );
+        if let Some(problem) = Problem::refused(decision) {
+            return Err(problem);
+        }
+        let by_session = matches!(
+            self.principal,
+            Principal::Administrator {
+                by: Proof::Session,
+                ..
+            }
+        );
+        if by_session && self.cross_site {
+            return Err(Problem::cross_site());
+        }
+        Ok(())
+    }
+
+    /// As the webhook of the agent, when it has the agent's secret.
+    pub(super) fn or_webhook(self, agent: &Agent, secret: Option<&str>) -> Self {
+        match secret {
+            Some(secret) if agent.webhook_matches(secret) => Self {
+                principal: Principal::Webhook { agent_id: agent.id },
+                ..self
+            },
+            Some(_) | None => self,
+        }
+    }
+
+    /// The person, for what belongs to one.
+    pub(super) fn user_id(&self) -> Option<u64> {
+        match self.principal {
+            Principal::Administrator { user_id, .. } => Some(user_id),
+            Principal::Agent { .. } | Principal::Webhook { .. } | Principal::Anonymous => None,
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.session.as_deref()
+    }
+
+    pub(super) fn is_cross_site(&self) -> bool {
+        self.cross_site
+    }
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+/// Whether a request that changes something comes from one of our own pages: browsers say so.
+fn is_same_site(headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &http::HeaderValue| value.to_str().ok())
+    };
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) => origin
+            .split_once("://")
+            .is_some_and(|(_, authority)| authority == host),
+        // Over HTTP/2 there may be no Host; there the browser's own judgement is taken.
+        _ => text(header::HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    header::HeaderName::from_static(name),
+                    value.parse().unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_our_own_pages_are_the_same_site() {
+        assert!(is_same_site(&headers(&[
+            ("origin", "https://a:1"),
+            ("host", "a:1")
+        ])));
+        assert!(is_same_site(&headers(&[("sec-fetch-site", "same-origin")])));
+        for other in [
+            headers(&[]),
+            headers(&[
+                ("origin", "https://b"),
+                ("host", "a"),
+                ("sec-fetch-site", "same-origin"),
+            ]),
+            headers(&[("origin", "null"), ("host", "a")]),
+            headers(&[("sec-fetch-site", "cross-site")]),
+        ] {
+            assert!(!is_same_site(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let found = headers(&[("cookie", "x=1; kas_stub_session=abc; y=2")]);
+        assert_eq!(cookie(&found), Some("abc"));
+        assert_eq!(
+            cookie(&headers(&[("cookie", "kas_stub_sessions=abc")])),
+            None
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Errors of the API, as `application/problem+json` (RFC 9457).
+
+use axum::{
+    body::Bytes,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{authorization::Decision, configuration::chain, directory};
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    /// For programs; does not change.
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            field: None,
+            hint: None,
+        }
+    }
+
+    pub(super) fn not_found(what: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", what)
+    }
+
+    /// A field of the request is wrong.
+    pub(super) fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            field: Some(field),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail)
+        }
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        let detail = format!("the body has at most {} KiB here", limit / 1024);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    }
+
+    pub(super) fn cross_site() -> Self {
+        let detail = "a browser's session is only accepted from this server's own pages";
+        Self::new(StatusCode::FORBIDDEN, "cross_site", detail)
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// A refusal of `authorize`.
+    pub(super) fn refused(decision: Decision) -> Option<Self> {
+        match decision {
+            Decision::Allowed => None,
+            Decision::Unauthenticated => Some(
+                Self::new(
+                    StatusCode::UNAUTHORIZED,
+                    "unauthenticated",
+                    "who asks is not known here",
+                )
+                .hint("send Authorization: Bearer <token>; kas-stub token create makes one"),
+            ),
+            Decision::Forbidden => Some(Self::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "who asks may not do this",
+            )),
+        }
+    }
+}
+
+impl From<directory::Error> for Problem {
+    fn from(error: directory::Error) -> Self {
+        use directory::Error;
+        let detail = error.to_string();
+        match error {
+            Error::AgentExists(_) => Self {
+                field: Some("name"),
+                ..Self::new(StatusCode::CONFLICT, "agent_exists", detail)
+            },
+            Error::TooManyAgents | Error::TooManyAgentTokens(_) | Error::TooManyPersonalTokens => {
+                Self::new(StatusCode::CONFLICT, "limit_reached", detail)
+            }
+            Error::TokenName => Self::invalid("name", detail),
+            Error::NoSuchToken => Self::not_found(detail),
+            Error::Store(_) | Error::Corrupt { .. } => {
+                tracing::error!(error = chain(&error), "request failed");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the server could not keep it; its log says why",
+                )
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_string(&self).unwrap_or_default();
+        let content_type = HeaderValue::from_static("application/problem+json");
+        let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        response
+    }
+}
+
+/// The JSON object of a request. By hand, so that its errors are problems too; no body is an empty object.
+pub(super) fn object<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            format!("the body is not the JSON object expected here: {error}"),
+        )
+    })
+}
+
+pub(super) async fn no_such_path() -> Problem {
+    Problem::not_found("there is nothing at this path")
+}
+
+pub(super) async fn no_such_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path knows other methods",
+    )
+}

@@ -1,0 +1,348 @@
+//! Wires the server together, top to bottom, and owns every task.
+
+mod people;
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agents::{AgentServices, AgentServicesParts, Presence},
+    api::{self, Api},
+    config::ServeConfig,
+    configuration::{Configurations, chain},
+    directory::Directory,
+    git::{Git, guard::Policy},
+    listener::{self, Audience, ConnectionInfo, Lifetime, Source},
+    metrics::Metrics,
+    observability::Observability,
+    proxy::Proxy,
+    sign_in::SignIn,
+    store::{SqliteStore, Store},
+    tls::{self, Tls},
+    tunnel::Tunnels,
+};
+use people::PeopleService;
+
+/// The administrator's socket in the data folder.
+pub(crate) const SOCKET: &str = "admin.sock";
+/// How often expired credentials are looked for: they end within this.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
+/// How many of those between writes of when tokens were last used: once a minute.
+const MAINTENANCES_PER_WRITE: u32 = 12;
+/// After the grace, for tasks that were told to end at once.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// Where agents connect.
+    pub agents: SocketAddr,
+    /// Where people connect.
+    pub people: SocketAddr,
+    /// Where metrics are.
+    pub observability: SocketAddr,
+    /// A single-use link, on the first start.
+    pub sign_in_link: Option<String>,
+    lifetime: Lifetime,
+    tunnels: Arc<Tunnels>,
+    directory: Arc<Directory>,
+    store: Arc<dyn Store>,
+    stop_grace: Duration,
+    socket: PathBuf,
+    /// Held as long as the server runs: two servers on one folder would not know of each other's writes.
+    _lock: File,
+}
+
+/// Starts a server; when this returns, it listens.
+///
+/// # Errors
+/// When the data folder, an address or a certificate cannot be used.
+pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
+    let ServeConfig {
+        data_dir,
+        agent_listen_address,
+        people_listen_address,
+        observability_listen_address,
+        external_url,
+        agent_url,
+        tls_san,
+        tls_cert_file,
+        tls_key_file,
+        allow_plaintext,
+        git_allow_http,
+        git_allow_private,
+        log_format: _,
+        log_level: _,
+        timing,
+    } = config;
+    let lock = prepare_folder(&data_dir)?;
+    let lifetime = Lifetime {
+        tasks: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+        killing: CancellationToken::new(),
+    };
+
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join("kas-stub.db")).await?);
+    let (directory, first_start) = Directory::open(Arc::clone(&store)).await?;
+    let directory = Arc::new(directory);
+
+    let agents = bind(agent_listen_address, "agents").await?;
+    let people = bind(people_listen_address, "people").await?;
+    let observability = bind(observability_listen_address, "observability").await?;
+    let (agents_at, people_at) = (agents.local_addr()?, people.local_addr()?);
+    let observability_at = observability.local_addr()?;
+    let socket = data_dir.join(SOCKET);
+    let socket_listener = bind_socket(&socket)?;
+
+    let external_host = external_url.as_ref().map(|url| url.host().to_owned());
+    let agent_host = agent_url.as_ref().map(|url| url.host().to_owned());
+    let external_url: Arc<str> = external_url
+        .map_or_else(|| format!("https://{people_at}"), |url| url.to_string())
+        .into();
+    let agent_url: Arc<str> = agent_url
+        .map_or_else(|| format!("grpcs://{agents_at}"), |url| url.to_string())
+        .into();
+    let tls = Tls::load(&match (tls_cert_file, tls_key_file) {
+        (Some(certificate), Some(key)) => tls::Source::Given { certificate, key },
+        (None, _) | (_, None) => tls::Source::Own {
+            folder: data_dir.join("tls"),
+            names: tls::server_names(
+                [agents_at.ip(), people_at.ip()],
+                tls_san.into_iter().chain(external_host).chain(agent_host),
+            ),
+        },
+    })?;
+
+    let metrics = Arc::new(Metrics::new());
+    let presence = Arc::new(Presence::default());
+    let tunnels = Arc::new(Tunnels::new(timing.find_tunnel));
+    let git_policy = Policy {
+        allow_http: git_allow_http,
+        allow_private: git_allow_private,
+    };
+    let git_cache = data_dir.join("git");
+    create_folder(&git_cache)?;
+    let stop_grace = timing.stop_grace;
+    let configurations = Arc::new(Configurations::new(
+        Arc::clone(&store),
+        Arc::new(Git::new(git_cache, git_policy, timing.git_timeout)),
+        timing,
+        lifetime.tasks.clone(),
+        lifetime.stopping.clone(),
+    ));
+    for agent in directory.agents() {
+        configurations.watch(&agent).await;
+    }
+    let sign_in = Arc::new(SignIn::new(Instant::now()));
+    let sign_in_link = first_start.then(|| api::sign_in_link(&sign_in, &external_url));
+
+    let agent_services = AgentServices::new(AgentServicesParts {
+        directory: Arc::clone(&directory),
+        configurations: Arc::clone(&configurations),
+        presence: Arc::clone(&presence),
+        tunnels: Arc::clone(&tunnels),
+        metrics: Arc::clone(&metrics),
+        external_url: Arc::clone(&external_url),
+        stopping: lifetime.stopping.clone(),
+    });
+    let proxy = Arc::new(Proxy::new(
+        Arc::clone(&directory),
+        Arc::clone(&tunnels),
+        Arc::clone(&metrics),
+        &lifetime,
+    ));
+    let api = Api {
+        directory: Arc::clone(&directory),
+        configurations: Arc::clone(&configurations),
+        presence: Arc::clone(&presence),
+        tunnels: Arc::clone(&tunnels),
+        sign_in,
+        external_url,
+        agent_url,
+        trusted_pem: tls.trusted_pem,
+        git_policy,
+    }
+    .router();
+    let observability_router = Observability {
+        metrics: Arc::clone(&metrics),
+        presence,
+        tunnels: Arc::clone(&tunnels),
+        configurations,
+        stopping: lifetime.stopping.clone(),
+    }
+    .router();
+
+    let plaintext = |address: SocketAddr| allow_plaintext || address.ip().is_loopback();
+    let people_service = {
+        let proxy = Arc::clone(&proxy);
+        move |info: ConnectionInfo| PeopleService::new(Arc::clone(&proxy), api.clone(), info)
+    };
+    lifetime.tasks.spawn(listener::accept(
+        Audience::Agents,
+        Source::Tcp {
+            listener: agents,
+            tls: Some(tls.agents),
+            plaintext: plaintext(agents_at),
+        },
+        Arc::clone(&metrics),
+        lifetime.clone(),
+        move |info: ConnectionInfo| agent_services.for_connection(info.id),
+    ));
+    lifetime.tasks.spawn(listener::accept(
+        Audience::People,
+        Source::Tcp {
+            listener: people,
+            tls: Some(tls.people),
+            plaintext: plaintext(people_at),
+        },
+        Arc::clone(&metrics),
+        lifetime.clone(),
+        people_service.clone(),
+    ));
+    lifetime.tasks.spawn(listener::accept(
+        Audience::Socket,
+        Source::Unix(socket_listener),
+        Arc::clone(&metrics),
+        lifetime.clone(),
+        people_service,
+    ));
+    lifetime.tasks.spawn(listener::accept(
+        Audience::Observability,
+        Source::Tcp {
+            listener: observability,
+            tls: None,
+            plaintext: true,
+        },
+        Arc::clone(&metrics),
+        lifetime.clone(),
+        move |_| TowerToHyperService::new(observability_router.clone()),
+    ));
+    lifetime
+        .tasks
+        .spawn(maintain(Arc::clone(&directory), lifetime.stopping.clone()));
+
+    Ok(Server {
+        agents: agents_at,
+        people: people_at,
+        observability: observability_at,
+        sign_in_link,
+        lifetime,
+        tunnels,
+        directory,
+        store,
+        stop_grace,
+        socket,
+        _lock: lock,
+    })
+}
+
+impl Server {
+    /// Stops: nothing new begins, idle tunnels end with OK, running requests get the grace, then everything ends.
+    pub async fn stop(self) {
+        let Self {
+            agents: _,
+            people: _,
+            observability: _,
+            sign_in_link: _,
+            lifetime,
+            tunnels,
+            directory,
+            store,
+            stop_grace,
+            socket,
+            _lock,
+        } = self;
+        // Connections first: their GOAWAY keeps agents from opening new tunnels in place of the old.
+        lifetime.stopping.cancel();
+        lifetime.tasks.close();
+        tokio::task::yield_now().await;
+        tunnels.stop();
+        if tokio::time::timeout(stop_grace, lifetime.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::info!(tasks = lifetime.tasks.len(), "ending what still runs");
+            lifetime.killing.cancel();
+            let _ = tokio::time::timeout(KILL_TIMEOUT, lifetime.tasks.wait()).await;
+        }
+        if let Err(error) = directory.maintain(Timestamp::now(), true).await {
+            tracing::warn!(
+                error = chain(&error),
+                "when tokens were last used could not be kept"
+            );
+        }
+        store.close().await;
+        let _ = fs::remove_file(socket);
+    }
+}
+
+async fn maintain(directory: Arc<Directory>, stopping: CancellationToken) {
+    for round in 1_u32.. {
+        let pause = tokio::time::sleep(MAINTENANCE_INTERVAL);
+        if stopping.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+        let write = round.is_multiple_of(MAINTENANCES_PER_WRITE);
+        if let Err(error) = directory.maintain(Timestamp::now(), write).await {
+            tracing::warn!(error = chain(&error), "maintenance of credentials failed");
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listen for {what} on {address}; does another program use the port?")
+    })
+}
+
+fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    // The lock says that no server uses it.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("replace {}", path.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| {
+        format!(
+            "listen on {} (a socket's path has at most about 100 characters)",
+            path.display()
+        )
+    })?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Makes the folder for us alone, and takes its lock.
+fn prepare_folder(folder: &Path) -> anyhow::Result<File> {
+    create_folder(folder)?;
+    let path = folder.join("lock");
+    let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        bail!(
+            "another server runs with the data folder {}",
+            folder.display()
+        );
+    }
+    Ok(lock)
+}
+
+fn create_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("create folder {}", folder.display()))
+}

@@ -1,0 +1,41 @@
+//! What is served on one connection of a person: the Kubernetes proxy, or the API and page.
+
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+
+use axum::{Router, body::Body};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tower::Service as _;
+
+use crate::{
+    listener::ConnectionInfo,
+    proxy::{self, Proxy},
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct PeopleService {
+    proxy: Arc<Proxy>,
+    api: Router,
+    info: ConnectionInfo,
+}
+
+impl PeopleService {
+    pub(super) fn new(proxy: Arc<Proxy>, api: Router, info: ConnectionInfo) -> Self {
+        Self { proxy, api, info }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for PeopleService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if request.uri().path().starts_with(proxy::PREFIX) {
+            let proxy = Arc::clone(&self.proxy);
+            return Box::pin(async move { Ok(proxy.handle(request).await) });
+        }
+        request.extensions_mut().insert(self.info);
+        Box::pin(self.api.clone().call(request))
+    }
+}

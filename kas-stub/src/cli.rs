@@ -1,0 +1,230 @@
+//! The command line: the server itself, and its administration from a terminal.
+
+mod administer;
+mod client;
+mod kubeconfig;
+mod output;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::ServeConfig;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "kas-stub",
+    version,
+    about = "The server that agents in Kubernetes clusters connect to",
+    after_help = "First steps:\n  \
+        kas-stub serve --data-dir /var/lib/kas-stub\n  \
+        kas-stub agent create my-cluster --data-dir /var/lib/kas-stub\n  \
+        (install the agent's Helm chart with the token that this prints)\n  \
+        kas-stub kubeconfig my-cluster --data-dir /var/lib/kas-stub --output-file kubeconfig\n  \
+        kubectl --kubeconfig kubeconfig get pods",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server. Stop it with SIGTERM or Ctrl-C.
+    Serve(ServeConfig),
+    /// Make and look at agents.
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Make and revoke tokens of your own, for the API and kubectl.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Write a kubeconfig that reaches an agent's cluster through the tunnel (makes a new token).
+    Kubeconfig {
+        /// The agent's name.
+        agent: String,
+        /// Where to; only you will be able to read it [default: standard output].
+        #[arg(long, value_name = "FILE")]
+        output_file: Option<PathBuf>,
+        /// Days until the token in it expires.
+        #[arg(long, default_value_t = 30)]
+        expires_days: u32,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print a link that signs a browser in, once, within 15 minutes (on the server's own machine).
+    SignInLink {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print the CA certificate that agents and people are to trust, PEM.
+    Ca {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Make an agent: prints its token and its project's push hook, once.
+    Create {
+        /// Lowercase letters, digits and '-', at most 63.
+        name: String,
+        /// The Git project with .gitlab/agents/NAME/config.yaml, as https://HOST/PATH.
+        #[arg(long, value_name = "URL")]
+        project: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List agents.
+    List {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show one agent, its Pods, its configuration and what is wrong with it.
+    Show {
+        /// The agent's name.
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// An agent's tokens: make a second one, move the agent to it, revoke the first.
+    #[command(subcommand)]
+    Token(AgentTokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AgentTokenCommand {
+    /// Make a token (at most two are active).
+    Create {
+        /// The agent's name.
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List tokens.
+    List {
+        /// The agent's name.
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Revoke a token: connections by it end at once.
+    Revoke {
+        /// The agent's name.
+        name: String,
+        /// From `kas-stub agent token list`.
+        id: u64,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token; it is printed once.
+    Create {
+        /// What it is for.
+        #[arg(long)]
+        name: String,
+        /// Days until it expires, 1 to 365.
+        #[arg(long, default_value_t = 30)]
+        expires_days: u32,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List your tokens.
+    List {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Revoke a token: requests by it end at once.
+    Revoke {
+        /// From `kas-stub token list`.
+        id: u64,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+/// How the server is reached: by the socket in its data folder, or by its address with a token.
+#[derive(Clone, Debug, Args)]
+struct ClientArgs {
+    /// The server's data folder, on its own machine.
+    #[arg(
+        long,
+        env = "KAS_STUB_DATA_DIR",
+        value_name = "DIR",
+        conflicts_with = "server",
+        global = false
+    )]
+    data_dir: Option<PathBuf>,
+
+    /// The server's address, from elsewhere.
+    #[arg(long, env = "KAS_STUB_SERVER", value_name = "URL")]
+    server: Option<String>,
+
+    /// A file with a token for --server (or the token itself in KAS_STUB_TOKEN).
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// The CA certificate of --server, from `kas-stub ca`.
+    #[arg(long, env = "KAS_STUB_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For reading.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Runs the command line; the process ends with this code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(config) => serve::run(config),
+        command => administer::run(command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_have_their_documented_defaults() {
+        let cli = Cli::parse_from(["kas-stub", "serve", "--data-dir", "/d"]);
+        let Command::Serve(config) = cli.command else {
+            panic!("not serve");
+        };
+        assert_eq!(config.agent_listen_address.to_string(), "127.0.0.1:8150");
+        assert_eq!(config.people_listen_address.to_string(), "127.0.0.1:8154");
+        assert_eq!(
+            config.observability_listen_address.to_string(),
+            "127.0.0.1:8151"
+        );
+        assert!(!config.allow_plaintext && !config.git_allow_http && !config.git_allow_private);
+    }
+}

@@ -1,0 +1,296 @@
+//! The commands that ask a running server.
+
+use anyhow::Context as _;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    AgentCommand, AgentTokenCommand, ClientArgs, Command, Output, TokenCommand, client::ask,
+    kubeconfig::Kubeconfig, output,
+};
+
+pub(super) fn run(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(_) => Ok(()),
+            Command::Agent(command) => agent(command).await,
+            Command::Token(command) => token(command).await,
+            Command::Kubeconfig {
+                agent,
+                output_file,
+                expires_days,
+                client,
+            } => {
+                let yaml = kubeconfig(&client, &agent, expires_days).await?;
+                match output_file {
+                    Some(path) => output::secret_file(&path, &yaml),
+                    None => {
+                        output::text(&yaml);
+                        Ok(())
+                    }
+                }
+            }
+            Command::SignInLink { client } => {
+                let answer = ask(&client, Method::POST, "/sign-in-links", None).await?;
+                show(&client, &answer, |answer| output::line(text(answer, "url")));
+                Ok(())
+            }
+            Command::Ca { client } => {
+                let answer = ask(&client, Method::GET, "/server", None).await?;
+                output::text(text(&answer, "ca_certificate"));
+                Ok(())
+            }
+        }
+    })
+}
+
+async fn agent(command: AgentCommand) -> anyhow::Result<()> {
+    match command {
+        AgentCommand::Create {
+            name,
+            project,
+            client,
+        } => {
+            let body = json!({ "name": name, "project_url": project });
+            let answer = ask(&client, Method::POST, "/agents", Some(body)).await?;
+            show(&client, &answer, created_agent);
+        }
+        AgentCommand::List { client } => {
+            let answer = ask(&client, Method::GET, "/agents", None).await?;
+            show(&client, &answer, agents);
+        }
+        AgentCommand::Show { name, client } => {
+            let path = format!("/agents/{}", segment(&name));
+            let answer = ask(&client, Method::GET, &path, None).await?;
+            show(&client, &answer, one_agent);
+        }
+        AgentCommand::Token(command) => agent_token(command).await?,
+    }
+    Ok(())
+}
+
+async fn agent_token(command: AgentTokenCommand) -> anyhow::Result<()> {
+    match command {
+        AgentTokenCommand::Create { name, client } => {
+            let path = format!("/agents/{}/tokens", segment(&name));
+            let answer = ask(&client, Method::POST, &path, None).await?;
+            show(&client, &answer, |answer| {
+                output::line(text(answer, "token"))
+            });
+        }
+        AgentTokenCommand::List { name, client } => {
+            let path = format!("/agents/{}/tokens", segment(&name));
+            let answer = ask(&client, Method::GET, &path, None).await?;
+            show(&client, &answer, tokens);
+        }
+        AgentTokenCommand::Revoke { name, id, client } => {
+            let path = format!("/agents/{}/tokens/{id}", segment(&name));
+            let answer = ask(&client, Method::DELETE, &path, None).await?;
+            show(&client, &answer, |_| {
+                output::line(&format!("token {id} is revoked"))
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn token(command: TokenCommand) -> anyhow::Result<()> {
+    match command {
+        TokenCommand::Create {
+            name,
+            expires_days,
+            client,
+        } => {
+            let answer = create_token(&client, &name, expires_days).await?;
+            show(&client, &answer, |answer| {
+                output::line(text(answer, "token"))
+            });
+        }
+        TokenCommand::List { client } => {
+            let answer = ask(&client, Method::GET, "/tokens", None).await?;
+            show(&client, &answer, tokens);
+        }
+        TokenCommand::Revoke { id, client } => {
+            let answer = ask(&client, Method::DELETE, &format!("/tokens/{id}"), None).await?;
+            show(&client, &answer, |_| {
+                output::line(&format!("token {id} is revoked"))
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn create_token(client: &ClientArgs, name: &str, days: u32) -> anyhow::Result<Value> {
+    let body = json!({ "name": name, "expires_days": days });
+    ask(client, Method::POST, "/tokens", Some(body)).await
+}
+
+async fn kubeconfig(client: &ClientArgs, agent: &str, days: u32) -> anyhow::Result<String> {
+    let found = ask(
+        client,
+        Method::GET,
+        &format!("/agents/{}", segment(agent)),
+        None,
+    )
+    .await?;
+    let server = ask(client, Method::GET, "/server", None).await?;
+    let external_url = text(&server, "external_url");
+    if !external_url.starts_with("https://") {
+        output::warning(
+            "kubectl sends no token over http://: give the server an https:// --external-url",
+        );
+    }
+    let token = create_token(client, &format!("kubeconfig of {agent}"), days).await?;
+    let kubeconfig = Kubeconfig {
+        agent,
+        agent_id: found["id"]
+            .as_u64()
+            .context("the server gave no agent id")?,
+        external_url,
+        ca_pem: text(&server, "ca_certificate"),
+        token: text(&token, "token"),
+    };
+    Ok(kubeconfig.yaml())
+}
+
+fn show(client: &ClientArgs, answer: &Value, as_text: impl FnOnce(&Value)) {
+    match client.output {
+        Output::Json => output::json(answer),
+        Output::Text => as_text(answer),
+    }
+}
+
+fn created_agent(answer: &Value) {
+    let webhook = &answer["webhook"];
+    output::line(&format!(
+        "agent {} has id {}\n\ntoken, shown only now:\n  {}\n\npush hook of its project, for changes within seconds:\n  \
+         URL {}\n  secret (header X-Gitlab-Token), shown only now:\n  {}",
+        text(answer, "name"),
+        answer["id"],
+        text(answer, "token"),
+        text(webhook, "url"),
+        text(webhook, "secret"),
+    ));
+}
+
+fn agents(answer: &Value) {
+    let rows = list(answer).iter().map(|agent| {
+        let configuration = &agent["configuration"];
+        vec![
+            text(agent, "name").to_owned(),
+            agent["id"].to_string(),
+            yes_no(&agent["connected"]),
+            list(&agent["pods"]).len().to_string(),
+            short(text(configuration, "commit")).to_owned(),
+            match configuration["error"].is_null() {
+                true => "ok".to_owned(),
+                false => text(&configuration["error"], "message").to_owned(),
+            },
+        ]
+    });
+    let head = ["NAME", "ID", "CONNECTED", "PODS", "COMMIT", "CONFIGURATION"];
+    output::table(&head, &rows.collect::<Vec<_>>());
+}
+
+fn one_agent(agent: &Value) {
+    let configuration = &agent["configuration"];
+    output::line(&format!(
+        "name       {}\nid         {}\nproject    {}\nconnected  {}\ntunnels    {} idle, {} active\ncommit     {}",
+        text(agent, "name"),
+        agent["id"],
+        or_dash(text(agent, "project_url")),
+        yes_no(&agent["connected"]),
+        agent["tunnels"]["idle"],
+        agent["tunnels"]["active"],
+        or_dash(text(configuration, "commit")),
+    ));
+    for pod in list(&agent["pods"]) {
+        output::line(&format!(
+            "pod        {}/{}, agent {}, Kubernetes {}, since {}",
+            text(pod, "pod_namespace"),
+            text(pod, "pod_name"),
+            or_dash(text(pod, "version")),
+            or_dash(text(pod, "kubernetes_version")),
+            text(pod, "connected_at"),
+        ));
+    }
+    for note in list(&configuration["notes"]) {
+        let (field, reason) = (text(note, "field"), text(note, "reason"));
+        let field = if field.is_empty() {
+            String::new()
+        } else {
+            format!("{field}: ")
+        };
+        output::line(&format!("note       {field}{reason}"));
+    }
+    let error = &configuration["error"];
+    if error.is_null() {
+        return;
+    }
+    output::line(&format!(
+        "error      {}, since {}",
+        text(error, "message"),
+        text(error, "since")
+    ));
+    for problem in list(&error["problems"]) {
+        output::line(&format!(
+            "           line {}, {}: {}; expected {}",
+            problem["line"],
+            text(problem, "field"),
+            text(problem, "reason"),
+            text(problem, "expected"),
+        ));
+    }
+}
+
+fn tokens(answer: &Value) {
+    let rows = list(answer).iter().map(|token| {
+        vec![
+            token["id"].to_string(),
+            or_dash(text(token, "name")).to_owned(),
+            text(token, "created_at").to_owned(),
+            or_dash(text(token, "last_used_at")).to_owned(),
+            or_dash(text(token, "expires_at")).to_owned(),
+            or_dash(text(token, "revoked_at")).to_owned(),
+        ]
+    });
+    let head = ["ID", "NAME", "CREATED", "LAST USED", "EXPIRES", "REVOKED"];
+    output::table(&head, &rows.collect::<Vec<_>>());
+}
+
+/// A name as a segment of a path; what no name has is left to the server to refuse.
+fn segment(name: &str) -> String {
+    let safe = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    name.chars()
+        .map(|letter| if safe(letter) { letter } else { '_' })
+        .collect()
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn yes_no(value: &Value) -> String {
+    if value.as_bool() == Some(true) {
+        "yes"
+    } else {
+        "no"
+    }
+    .to_owned()
+}
+
+fn short(commit: &str) -> &str {
+    or_dash(commit.get(..12).unwrap_or(commit))
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}

@@ -1,0 +1,294 @@
+//! What `kas-stub serve` can be told. Read once; nothing else looks at the environment.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+/// Settings of one server.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeConfig {
+    /// Folder of everything the server keeps: database, certificates, Git caches, the administrator's socket.
+    #[arg(long, env = "KAS_STUB_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// Where agents connect (gRPC; TLS and plaintext on one port).
+    #[arg(
+        long,
+        env = "KAS_STUB_AGENT_LISTEN_ADDRESS",
+        default_value = "127.0.0.1:8150"
+    )]
+    pub agent_listen_address: SocketAddr,
+
+    /// Where people connect (web page, API, kubectl; HTTPS and HTTP on one port).
+    #[arg(
+        long,
+        env = "KAS_STUB_PEOPLE_LISTEN_ADDRESS",
+        default_value = "127.0.0.1:8154"
+    )]
+    pub people_listen_address: SocketAddr,
+
+    /// Where /metrics, /liveness and /readiness are served (plain HTTP).
+    #[arg(
+        long,
+        env = "KAS_STUB_OBSERVABILITY_LISTEN_ADDRESS",
+        default_value = "127.0.0.1:8151"
+    )]
+    pub observability_listen_address: SocketAddr,
+
+    /// The address under which people reach this server; links and kubeconfigs carry it
+    /// [default: https:// and the address listened on].
+    #[arg(long, env = "KAS_STUB_EXTERNAL_URL", value_name = "URL")]
+    pub external_url: Option<HttpUrl>,
+
+    /// The address that agents are told to connect to, grpc:// or grpcs://
+    /// [default: grpcs:// and the address listened on].
+    #[arg(long, env = "KAS_STUB_AGENT_URL", value_name = "URL")]
+    pub agent_url: Option<GrpcUrl>,
+
+    /// Further names for the server's own certificate (repeatable).
+    #[arg(
+        long,
+        env = "KAS_STUB_TLS_SAN",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub tls_san: Vec<String>,
+
+    /// A certificate chain (PEM) to use instead of the server's own CA.
+    #[arg(
+        long,
+        env = "KAS_STUB_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "tls_key_file"
+    )]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// The private key (PEM) of --tls-cert-file.
+    #[arg(
+        long,
+        env = "KAS_STUB_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "tls_cert_file"
+    )]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// Accept connections without TLS also where the listener is not on loopback.
+    #[arg(long, env = "KAS_STUB_ALLOW_PLAINTEXT")]
+    pub allow_plaintext: bool,
+
+    /// Let projects be read over http:// too.
+    #[arg(long, env = "KAS_STUB_GIT_ALLOW_HTTP")]
+    pub git_allow_http: bool,
+
+    /// Let projects be read from loopback, link-local and private addresses too.
+    #[arg(long, env = "KAS_STUB_GIT_ALLOW_PRIVATE")]
+    pub git_allow_private: bool,
+
+    /// Form of the log on stderr.
+    #[arg(long, env = "KAS_STUB_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,kas_stub::tunnel=trace.
+    #[arg(long, env = "KAS_STUB_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// Times that tests shorten.
+    #[arg(skip)]
+    pub timing: Timing,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For reading.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Waits and periods; the defaults are right for production.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// How often a project is asked for its newest commit, when no push hook says so earlier.
+    pub git_poll_interval: Duration,
+    /// The longest that one run of git may take.
+    pub git_timeout: Duration,
+    /// How long a call waits for an agent's tunnel (GitLab's server: 20 s).
+    pub find_tunnel: Duration,
+    /// How long a stopping server lets running requests go on.
+    pub stop_grace: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            git_poll_interval: Duration::from_secs(60),
+            git_timeout: Duration::from_secs(30),
+            find_tunnel: Duration::from_secs(20),
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ServeConfig {
+    /// Settings for a server of a test or a demonstration: loopback, free ports, everything else by default.
+    pub fn local(data_dir: impl Into<PathBuf>) -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            data_dir: data_dir.into(),
+            agent_listen_address: any_port,
+            people_listen_address: any_port,
+            observability_listen_address: any_port,
+            external_url: None,
+            agent_url: None,
+            tls_san: Vec::new(),
+            tls_cert_file: None,
+            tls_key_file: None,
+            allow_plaintext: false,
+            git_allow_http: false,
+            git_allow_private: false,
+            log_format: LogFormat::Text,
+            log_level: "info".into(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// `http://` or `https://`, a host, a port perhaps; no path, user or query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl(Origin);
+
+/// `grpc://` or `grpcs://`, a host, a port perhaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcUrl(Origin);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    scheme: String,
+    host: String,
+    port: Option<u16>,
+}
+
+impl HttpUrl {
+    /// Whether people speak TLS to it.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme == "https"
+    }
+
+    /// The host alone, an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        self.0.bare_host()
+    }
+
+    /// The port, the scheme's own when none is written.
+    pub fn port(&self) -> u16 {
+        self.0
+            .port
+            .unwrap_or(if self.is_https() { 443 } else { 80 })
+    }
+}
+
+impl GrpcUrl {
+    /// The host alone, an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        self.0.bare_host()
+    }
+}
+
+impl Origin {
+    fn parse(text: &str, schemes: [&str; 2]) -> Result<Self, String> {
+        let expected = || format!("expected {}://HOST[:PORT]", schemes.join(":// or "));
+        let uri: http::Uri = text
+            .trim_end_matches('/')
+            .parse()
+            .map_err(|error| format!("{error}; {}", expected()))?;
+        let scheme = uri
+            .scheme_str()
+            .filter(|scheme| schemes.contains(scheme))
+            .ok_or_else(expected)?;
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(expected)?;
+        let plain =
+            uri.path().trim_matches('/').is_empty() && uri.query().is_none() && !text.contains('@');
+        if !plain {
+            return Err(format!("{} without user, path or query", expected()));
+        }
+        Ok(Self {
+            scheme: scheme.into(),
+            host: host.into(),
+            port: uri.port_u16(),
+        })
+    }
+
+    fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Origin::parse(text, ["https", "http"]).map(Self)
+    }
+}
+
+impl FromStr for GrpcUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Origin::parse(text, ["grpcs", "grpc"]).map(Self)
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for GrpcUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_an_origin_and_nothing_more() {
+        let url: HttpUrl = "https://kas.example.com:8154/".parse().unwrap();
+        assert_eq!(url.to_string(), "https://kas.example.com:8154");
+        assert_eq!("https://[::1]:1".parse::<HttpUrl>().unwrap().host(), "::1");
+        for wrong in [
+            "kas.example.com",
+            "ftp://a",
+            "https://a/b",
+            "https://u:p@a",
+            "https://a?q",
+            "https://",
+        ] {
+            assert!(wrong.parse::<HttpUrl>().is_err(), "{wrong}");
+        }
+        assert!("wss://a".parse::<GrpcUrl>().is_err());
+        assert!("grpcs://10.89.0.1:8150".parse::<GrpcUrl>().is_ok());
+    }
+}

@@ -1,0 +1,361 @@
+//! Accepts connections and serves HTTP on them: TLS and plaintext on one port, told apart by the first byte.
+
+mod io;
+
+use std::{
+    convert::Infallible,
+    error::Error as StdError,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, UnixListener},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{metrics::Metrics, tunnel::ConnectionId};
+use io::Io;
+
+/// From the accepted connection to the end of the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first byte of a TLS connection: a record of type handshake. No HTTP request begins so.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// After a failed accept, usually for want of file descriptors: others may close meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Agents' connections: a few for each Pod.
+const MAX_AGENT_CONNECTIONS: usize = 4_000;
+/// People's connections: a watch or a terminal holds one each.
+const MAX_PEOPLE_CONNECTIONS: usize = 4_000;
+/// Connections of machines that observe.
+const MAX_OBSERVABILITY_CONNECTIONS: usize = 100;
+/// Command lines on the server's own machine.
+const MAX_SOCKET_CONNECTIONS: usize = 100;
+
+/// Window of one HTTP/2 stream, the bytes under way before their reader takes them. HTTP/2's own 64 KiB stall a link
+/// that is fast or distant: one round trip of 20 ms would bound a body to 3 MiB/s. 2 MiB carry 100 MiB/s there.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// Window of a whole agent connection. hyper's 1 MiB would let one unread stream stop all others on its connection, the
+/// agent's configuration too; this leaves room for 64 that nobody reads, and bounds what an agent can make us hold.
+const AGENT_CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
+/// Window of a whole connection of a person: a few uploads at a time.
+const PEOPLE_CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
+/// Largest HTTP/2 frame taken. 16 KiB, the least, would cut each piece of a body in three; a frame holds up the
+/// connection while it arrives, which at this size is short.
+const FRAME_SIZE: u32 = 64 * 1024;
+/// Streams of one agent connection: GitLab's agent keeps up to 500 tunnels on one.
+const AGENT_STREAMS: u32 = 2_000;
+/// Streams of one person's connection, each a request.
+const PEOPLE_STREAMS: u32 = 250;
+/// Bytes of response that wait for a slow reader, in each stream.
+const SEND_BUFFER: usize = 512 * 1024;
+/// All headers of one request together.
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+/// Count of headers of an HTTP/1 request.
+const MAX_HEADERS: usize = 128;
+/// HTTP/1's read buffer: bounds the head, and is the largest piece a body is read in.
+const HTTP1_BUFFER: usize = 64 * 1024;
+/// How long an HTTP/1 connection may take for a request's head, idling before it included (GitLab's server: idle 1 min).
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// A peer that is silently gone is noticed after this and the timeout, and routers do not forget an idle connection.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which listener it is: its limits, its protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Agents,
+    People,
+    Observability,
+    Socket,
+}
+
+impl Audience {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Agents => "agents",
+            Self::People => "people",
+            Self::Observability => "observability",
+            Self::Socket => "socket",
+        }
+    }
+
+    fn max_connections(self) -> usize {
+        match self {
+            Self::Agents => MAX_AGENT_CONNECTIONS,
+            Self::People => MAX_PEOPLE_CONNECTIONS,
+            Self::Observability => MAX_OBSERVABILITY_CONNECTIONS,
+            Self::Socket => MAX_SOCKET_CONNECTIONS,
+        }
+    }
+}
+
+/// What a connection is, for who serves it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionInfo {
+    pub(crate) id: ConnectionId,
+    pub(crate) tls: bool,
+    /// By the Unix socket: the peer is the server's own user.
+    pub(crate) socket: bool,
+}
+
+/// Where connections come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Tcp {
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        plaintext: bool,
+    },
+    Unix(UnixListener),
+}
+
+/// What all accept loops share.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifetime {
+    pub(crate) tasks: TaskTracker,
+    /// Nothing new begins; what runs may end by itself.
+    pub(crate) stopping: CancellationToken,
+    /// Everything ends now.
+    pub(crate) killing: CancellationToken,
+}
+
+/// Accepts until the server stops; `service` makes the service of one connection.
+pub(crate) async fn accept<F, S, B>(
+    audience: Audience,
+    source: Source,
+    metrics: Arc<Metrics>,
+    lifetime: Lifetime,
+    service: F,
+) where
+    F: Fn(ConnectionInfo) -> S + Clone + Send + 'static,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let permits = Arc::new(Semaphore::new(audience.max_connections()));
+    let open = metrics.connections(audience.name());
+    loop {
+        let accepted = tokio::select! {
+            () = lifetime.stopping.cancelled() => return,
+            accepted = source.accept() => accepted,
+        };
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(listener = audience.name(), %error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            metrics.connection_refused(audience.name());
+            continue;
+        };
+        let (service, open, stopping) = (service.clone(), open.clone(), lifetime.stopping.clone());
+        let killing = lifetime.killing.clone();
+        open.inc();
+        lifetime.tasks.spawn(async move {
+            let serve = async move {
+                let handshake = accepted.handshake(audience);
+                if let Some(Some((io, info))) = stopping.run_until_cancelled(handshake).await {
+                    serve(audience, io, service(info), stopping).await;
+                }
+            };
+            killing.run_until_cancelled(serve).await;
+            open.dec();
+            drop(permit);
+        });
+    }
+}
+
+/// A connection before its first byte.
+enum Accepted {
+    Tcp {
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        plaintext: bool,
+    },
+    Unix(tokio::net::UnixStream),
+}
+
+impl Source {
+    async fn accept(&self) -> std::io::Result<Accepted> {
+        match self {
+            Self::Tcp {
+                listener,
+                tls,
+                plaintext,
+            } => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted::Tcp {
+                    stream,
+                    peer,
+                    tls: tls.clone(),
+                    plaintext: *plaintext,
+                })
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted::Unix(stream))
+            }
+        }
+    }
+}
+
+impl Accepted {
+    /// The connection, ready for HTTP. Failures are the peer's business and go to the debug log.
+    async fn handshake(self, audience: Audience) -> Option<(Io, ConnectionInfo)> {
+        let id = next_connection_id();
+        let (stream, peer, tls, plaintext) = match self {
+            Self::Unix(stream) => {
+                let info = ConnectionInfo {
+                    id,
+                    tls: false,
+                    socket: true,
+                };
+                return Some((Io::Unix(stream), info));
+            }
+            Self::Tcp {
+                stream,
+                peer,
+                tls,
+                plaintext,
+            } => (stream, peer, tls, plaintext),
+        };
+        // A frame is sent when it is written; waiting for more would delay every small answer.
+        let _ = stream.set_nodelay(true);
+        let handshake = async {
+            let mut first = [0];
+            let is_tls = stream.peek(&mut first).await? == 1 && first[0] == TLS_HANDSHAKE;
+            match tls {
+                Some(config) if is_tls => {
+                    let stream = TlsAcceptor::from(config).accept(stream).await?;
+                    Ok(Some((Io::Tls(Box::new(stream)), true)))
+                }
+                Some(_) | None if plaintext => Ok(Some((Io::Plain(stream), false))),
+                Some(_) | None => {
+                    refuse_plaintext(audience, stream).await;
+                    Ok(None)
+                }
+            }
+        };
+        let result: std::io::Result<_> = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        match result {
+            Ok(Some((io, tls))) => Some((
+                io,
+                ConnectionInfo {
+                    id,
+                    tls,
+                    socket: false,
+                },
+            )),
+            Ok(None) => {
+                tracing::debug!(listener = audience.name(), %peer, "refused connection without TLS");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(listener = audience.name(), %peer, %error, "handshake failed");
+                None
+            }
+        }
+    }
+}
+
+/// Says why, to somebody with a browser or curl.
+async fn refuse_plaintext(audience: Audience, mut stream: TcpStream) {
+    if audience == Audience::People {
+        let answer =
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+            This port speaks HTTPS: use https:// (or start the server with --allow-plaintext).\n";
+        let _ = stream.write_all(answer).await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+fn next_connection_id() -> ConnectionId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed)
+}
+
+/// Serves one connection until it ends; a stopping server lets its running requests end first.
+async fn serve<S, B>(
+    audience: Audience,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: S,
+    stopping: CancellationToken,
+) where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let builder = builder(audience);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(listener = audience.name(), error = %error, "connection ended with an error");
+    }
+}
+
+fn builder(audience: Audience) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let (connection_window, streams) = match audience {
+        Audience::Agents => (AGENT_CONNECTION_WINDOW, AGENT_STREAMS),
+        Audience::People | Audience::Observability | Audience::Socket => {
+            (PEOPLE_CONNECTION_WINDOW, PEOPLE_STREAMS)
+        }
+    };
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(HTTP1_BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(connection_window)
+        .max_frame_size(FRAME_SIZE)
+        .max_concurrent_streams(streams)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    match audience {
+        Audience::Agents => builder.http2_only(),
+        Audience::People | Audience::Observability | Audience::Socket => builder,
+    }
+}

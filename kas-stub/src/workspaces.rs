@@ -1,0 +1,442 @@
+//! Workspaces: from a devfile in a repository to the objects an agent applies, and back to what became of them.
+//!
+//! ```text
+//!  people ──▶ api ──▶ source (Git) ──▶ render ──▶ Workspaces ──▶ store
+//!                                                     ▲  │
+//!                                             reports │  ▼ wishes
+//!                                          agent ◀── reconcile
+//! ```
+//!
+//! - `decide` is pure: what a report or a wish makes of a workspace.
+//! - [`Workspaces`] is the in-memory index over the store, and the only writer.
+//! - `backend` is the seam between a Deployment and a DevWorkspace; nothing above it knows which one runs.
+//!
+//! It does not talk to a cluster: an agent applies, and says what it sees.
+
+pub(crate) mod api;
+mod backend;
+pub(crate) mod client;
+mod decide;
+mod events;
+pub(crate) mod reconcile;
+mod render;
+mod source;
+mod workspace;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use jiff::Timestamp;
+use model::{DesiredState, WorkspaceName};
+use tokio::sync::watch;
+
+use crate::store::{self, Kind, Store, Write};
+use decide::{Decision, Report};
+use events::Step;
+use reconcile::{Leaders, Orphans};
+use workspace::{Content, Workspace};
+
+/// Workspaces that are not terminated.
+const MAX_WORKSPACES: usize = 10_000;
+/// Terminated ones that are kept for people to look back at; the oldest make room.
+const MAX_TERMINATED: usize = 200;
+/// Bytes of what is rendered for one workspace: it is held in memory while an agent is told.
+const MAX_CONTENT_BYTES: usize = 8 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("a workspace named {0} exists already")]
+    Exists(WorkspaceName),
+    #[error("the server keeps at most {MAX_WORKSPACES} workspaces")]
+    TooMany,
+    #[error("what is made of the devfile is larger than {} MiB", MAX_CONTENT_BYTES / 1024 / 1024)]
+    TooLarge,
+    #[error("there is no workspace named {0}")]
+    Unknown(String),
+    #[error("workspace {0} is terminated, which is final")]
+    Terminated(WorkspaceName),
+    #[error("keep it in the database")]
+    Store(#[source] store::Error),
+    #[error("workspace record {id} in the database cannot be read")]
+    Corrupt {
+        id: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("workspace record {0} is missing in the database")]
+    Missing(String),
+    /// The write goes on; who asked does not hear of it.
+    #[error("server is stopping")]
+    Stopping,
+}
+
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// All workspaces of the server.
+#[derive(Debug)]
+pub(crate) struct Workspaces {
+    store: Arc<dyn Store>,
+    index: RwLock<Index>,
+    /// Held over a write to the store and its entry into the index, so that the index is never ahead.
+    writing: tokio::sync::Mutex<()>,
+    /// Counts changes of any workspace.
+    changes: watch::Sender<u64>,
+    /// Counts changes of what is wished, by agent.
+    wishes: Mutex<HashMap<u64, watch::Sender<u64>>>,
+    leaders: Arc<Leaders>,
+    orphans: Orphans,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    by_id: BTreeMap<String, Entry>,
+    /// A name is free again when its workspace is terminated; the newest has it.
+    by_name: BTreeMap<WorkspaceName, String>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    workspace: Arc<Workspace>,
+    /// In the store.
+    version: u64,
+}
+
+impl Workspaces {
+    /// Reads the store.
+    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self> {
+        let mut index = Index::default();
+        for record in store.list(Kind::Workspace).await.map_err(Error::Store)? {
+            let workspace: Workspace =
+                serde_json::from_str(&record.body).map_err(|source| Error::Corrupt {
+                    id: record.id.clone(),
+                    source,
+                })?;
+            index.set(Entry {
+                workspace: Arc::new(workspace),
+                version: record.version,
+            });
+        }
+        Ok(Self {
+            store,
+            index: RwLock::new(index),
+            writing: tokio::sync::Mutex::default(),
+            changes: watch::Sender::default(),
+            wishes: Mutex::default(),
+            leaders: Arc::default(),
+            orphans: Orphans::default(),
+        })
+    }
+
+    /// All, by name and then age; terminated ones too.
+    pub(crate) fn list(&self) -> Vec<Arc<Workspace>> {
+        let index = self.read();
+        let mut all: Vec<_> = index.by_id.values().map(|it| Arc::clone(&it.workspace)).collect();
+        all.sort_by(|a, b| (&a.name, a.created_at).cmp(&(&b.name, b.created_at)));
+        all
+    }
+
+    /// The newest of that name.
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Workspace>> {
+        let name: WorkspaceName = name.parse().ok()?;
+        let index = self.read();
+        let id = index.by_name.get(&name)?;
+        index.by_id.get(id).map(|it| Arc::clone(&it.workspace))
+    }
+
+    pub(crate) fn by_id(&self, id: &str) -> Option<Arc<Workspace>> {
+        self.read().by_id.get(id).map(|it| Arc::clone(&it.workspace))
+    }
+
+    fn is_of_agent(&self, id: &str, agent_id: u64) -> bool {
+        let index = self.read();
+        index.by_id.get(id).is_some_and(|it| it.workspace.agent_id == agent_id)
+    }
+
+    fn of_agent(&self, agent_id: u64) -> Vec<Arc<Workspace>> {
+        let index = self.read();
+        let workspaces = index.by_id.values().map(|it| &it.workspace);
+        workspaces.filter(|it| it.agent_id == agent_id).cloned().collect()
+    }
+
+    /// What was rendered for a workspace.
+    pub(crate) async fn content(&self, id: &str) -> Result<Content> {
+        let record = self.store.load(Kind::WorkspaceContent, id).await.map_err(Error::Store)?;
+        let record = record.ok_or_else(|| Error::Missing(id.to_owned()))?;
+        serde_json::from_str(&record.body).map_err(|source| Error::Corrupt {
+            id: id.to_owned(),
+            source,
+        })
+    }
+
+    pub(crate) fn leaders(&self) -> &Arc<Leaders> {
+        &self.leaders
+    }
+
+    pub(crate) fn orphans(&self) -> &Orphans {
+        &self.orphans
+    }
+
+    /// Changes whenever any workspace does.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Changes whenever something else is wished of an agent.
+    fn wishes(&self, agent_id: u64) -> watch::Receiver<u64> {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        wishes.entry(agent_id).or_default().subscribe()
+    }
+
+    /// Keeps a new workspace.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        mut workspace: Workspace,
+        content: Content,
+    ) -> Result<Arc<Workspace>> {
+        let (at, life) = (workspace.created_at, &workspace.life);
+        let (state, generation) = (life.desired, life.generation);
+        workspace.events.add([
+            (at, Step::Desired { state, generation }),
+            (at, Step::Actual { state: life.actual }),
+        ]);
+        self.writing(move |this| async move {
+            let mut writes = this.room_for(&workspace)?;
+            let body = to_json(&content);
+            if body.len() > MAX_CONTENT_BYTES {
+                return Err(Error::TooLarge);
+            }
+            let ends: Vec<_> = writes
+                .iter()
+                .filter(|write| write.kind == Kind::Workspace)
+                .map(|write| write.id.clone())
+                .collect();
+            writes.push(Write {
+                kind: Kind::WorkspaceContent,
+                id: workspace.id.clone(),
+                expected_version: 0,
+                body: Some(body),
+            });
+            writes.push(write(&workspace, 0));
+            this.store.append(writes).await.map_err(Error::Store)?;
+            let workspace = Arc::new(workspace);
+            {
+                let mut index = this.write();
+                for id in ends {
+                    index.remove(&id);
+                }
+                index.set(Entry {
+                    workspace: Arc::clone(&workspace),
+                    version: 1,
+                });
+            }
+            this.notify(Some(workspace.agent_id));
+            Ok(workspace)
+        })
+        .await
+    }
+
+    /// Whether one more fits, and the ends of those that make room.
+    fn room_for(&self, workspace: &Workspace) -> Result<Vec<Write>> {
+        let index = self.read();
+        let same_name = index.by_name.get(&workspace.name).and_then(|id| index.by_id.get(id));
+        if same_name.is_some_and(|it| !it.workspace.life.is_over()) {
+            return Err(Error::Exists(workspace.name.clone()));
+        }
+        let mut over: Vec<_> = index.by_id.values().filter(|it| it.workspace.life.is_over()).collect();
+        if index.by_id.len() - over.len() >= MAX_WORKSPACES {
+            return Err(Error::TooMany);
+        }
+        over.sort_by_key(|it| it.workspace.life.actual_at);
+        let too_many = over.len().saturating_sub(MAX_TERMINATED - 1);
+        let ends = over.into_iter().take(too_many).flat_map(|it| {
+            let end = |kind, expected_version| Write {
+                kind,
+                id: it.workspace.id.clone(),
+                expected_version,
+                body: None,
+            };
+            [end(Kind::Workspace, it.version), end(Kind::WorkspaceContent, 1)]
+        });
+        Ok(ends.collect())
+    }
+
+    /// Wishes something else of a workspace.
+    pub(crate) async fn wish(
+        self: &Arc<Self>,
+        name: &str,
+        desired: DesiredState,
+    ) -> Result<Arc<Workspace>> {
+        let name = name.to_owned();
+        self.writing(move |this| async move {
+            let workspace = this.by_name(&name).ok_or(Error::Unknown(name))?;
+            if workspace.life.desired == DesiredState::Terminated
+                && desired != DesiredState::Terminated
+            {
+                return Err(Error::Terminated(workspace.name.clone()));
+            }
+            let now = Timestamp::now();
+            if let Some(decision) = decide::wish(&workspace.life, desired, now) {
+                this.keep(vec![(workspace.id.clone(), decision)]).await?;
+            }
+            this.by_id(&workspace.id).ok_or_else(|| Error::Missing(workspace.id.clone()))
+        })
+        .await
+    }
+
+    /// Takes what an agent says of its workspaces; one write for all.
+    async fn report(
+        self: &Arc<Self>,
+        agent_id: u64,
+        reports: Vec<(String, Report)>,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.writing(move |this| async move {
+            let mut decided: BTreeMap<String, Decision> = BTreeMap::new();
+            for (id, report) in reports {
+                let Some(workspace) = this.by_id(&id).filter(|it| it.agent_id == agent_id) else {
+                    continue;
+                };
+                // Two reports of one workspace in one page: the later one goes on from the earlier.
+                let before = decided.get(&id).map_or(&workspace.life, |it| &it.life);
+                let Some(mut decision) = decide::decide(before, &report, now) else {
+                    continue;
+                };
+                if let Some(earlier) = decided.remove(&id) {
+                    decision.steps.splice(0..0, earlier.steps);
+                }
+                decided.insert(id, decision);
+            }
+            this.keep(decided.into_iter().collect()).await
+        })
+        .await
+    }
+
+    /// Writes decisions, all or none.
+    async fn keep(&self, decided: Vec<(String, Decision)>) -> Result<()> {
+        if decided.is_empty() {
+            return Ok(());
+        }
+        let mut entries = Vec::with_capacity(decided.len());
+        let mut agents = Vec::new();
+        for (id, Decision { life, steps }) in decided {
+            let Some(Entry { workspace, version }) = self.read().by_id.get(&id).cloned() else {
+                continue;
+            };
+            let mut workspace = Workspace::clone(&workspace);
+            if workspace.life.generation != life.generation {
+                agents.push(workspace.agent_id);
+            }
+            if workspace.life.actual != life.actual {
+                tracing::info!(workspace = %workspace.name, actual = ?life.actual, desired = ?life.desired, "workspace state changed");
+            }
+            workspace.life = life;
+            workspace.events.add(steps);
+            entries.push(Entry {
+                workspace: Arc::new(workspace),
+                version,
+            });
+        }
+        let writes = entries.iter().map(|it| write(&it.workspace, it.version)).collect();
+        self.store.append(writes).await.map_err(Error::Store)?;
+        {
+            let mut index = self.write();
+            for Entry { workspace, version } in entries {
+                index.set(Entry {
+                    workspace,
+                    version: version + 1,
+                });
+            }
+        }
+        agents.dedup();
+        if agents.is_empty() {
+            self.notify(None);
+        }
+        for agent_id in agents {
+            self.notify(Some(agent_id));
+        }
+        Ok(())
+    }
+
+    fn notify(&self, agent_id: Option<u64>) {
+        let count = |changes: &mut u64| *changes += 1;
+        if let Some(agent_id) = agent_id {
+            let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+            wishes.entry(agent_id).or_default().send_modify(count);
+        }
+        self.changes.send_modify(count);
+    }
+
+    /// Runs a write to its end even when whoever asked for it goes away in the middle: a caller's future is dropped with
+    /// its connection, and store and index would part.
+    async fn writing<T: Send + 'static, F>(
+        self: &Arc<Self>,
+        write: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let this = Arc::clone(self);
+        let run = async move {
+            let _writing = this.writing.lock().await;
+            write(Arc::clone(&this)).await
+        };
+        tokio::spawn(run).await.unwrap_or(Err(Error::Stopping))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn set(&mut self, entry: Entry) {
+        let Entry { workspace, .. } = &entry;
+        let named = self.by_name.get(&workspace.name).and_then(|id| self.by_id.get(id));
+        // Of a name's workspaces at most one is not over, and it is the newest.
+        let is_newest = named.is_none_or(|it| it.workspace.created_at <= workspace.created_at);
+        if is_newest {
+            self.by_name.insert(workspace.name.clone(), workspace.id.clone());
+        }
+        self.by_id.insert(workspace.id.clone(), entry);
+    }
+
+    fn remove(&mut self, id: &str) {
+        let Some(Entry { workspace, .. }) = self.by_id.remove(id) else {
+            return;
+        };
+        if self.by_name.get(&workspace.name).is_some_and(|newest| newest == id) {
+            self.by_name.remove(&workspace.name);
+        }
+    }
+}
+
+fn write(workspace: &Workspace, expected_version: u64) -> Write {
+    Write {
+        kind: Kind::Workspace,
+        id: workspace.id.clone(),
+        expected_version,
+        body: Some(to_json(workspace)),
+    }
+}
+
+fn to_json(record: &impl serde::Serialize) -> String {
+    serde_json::to_string(record).expect("records have no map with other keys than strings")
+}

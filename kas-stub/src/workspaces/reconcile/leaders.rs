@@ -1,0 +1,123 @@
+//! Which Pod of an agent may reconcile: one at a time, and never an older leader after a newer one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+/// The newest leader of each agent. Kept in memory: a restart of the server ends every stream anyway, and the agents'
+/// own lease decides who opens the next.
+#[derive(Debug, Default)]
+pub(crate) struct Leaders(Mutex<HashMap<u64, Newest>>);
+
+#[derive(Debug)]
+struct Newest {
+    token: u64,
+    /// Ends the stream; none while no stream is open.
+    open: Option<(CancellationToken, Leader)>,
+}
+
+/// Who reconciles, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Leader {
+    pub(crate) pod_name: String,
+    pub(crate) since: Timestamp,
+}
+
+/// A stream's right to reconcile; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    leaders: Arc<Leaders>,
+    agent_id: u64,
+    fenced: CancellationToken,
+}
+
+impl Leaders {
+    /// Lets a stream lead, and ends the one before; `None` when a newer leader was seen.
+    pub(crate) fn lead(
+        self: &Arc<Self>,
+        agent_id: u64,
+        token: u64,
+        leader: Leader,
+    ) -> Option<Lead> {
+        let fenced = CancellationToken::new();
+        let mut agents = self.agents();
+        let newest = agents.entry(agent_id).or_insert(Newest { token, open: None });
+        if token < newest.token {
+            return None;
+        }
+        newest.token = token;
+        if let Some((older, _)) = newest.open.replace((fenced.clone(), leader)) {
+            older.cancel();
+        }
+        Some(Lead {
+            leaders: Arc::clone(self),
+            agent_id,
+            fenced,
+        })
+    }
+
+    /// Who reconciles now.
+    pub(crate) fn leader(&self, agent_id: u64) -> Option<Leader> {
+        let agents = self.agents();
+        let (_, leader) = agents.get(&agent_id)?.open.as_ref()?;
+        Some(leader.clone())
+    }
+
+    fn agents(&self) -> MutexGuard<'_, HashMap<u64, Newest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lead {
+    /// Ends when a newer leader came.
+    pub(crate) fn fenced(&self) -> &CancellationToken {
+        &self.fenced
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        // Whoever was replaced leaves the newer one's place alone.
+        if !self.fenced.is_cancelled()
+            && let Some(newest) = self.leaders.agents().get_mut(&self.agent_id)
+        {
+            newest.open = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lead(leaders: &Arc<Leaders>, token: u64) -> Option<Lead> {
+        let leader = Leader {
+            pod_name: token.to_string(),
+            since: Timestamp::UNIX_EPOCH,
+        };
+        leaders.lead(1, token, leader)
+    }
+
+    #[test]
+    fn a_newer_leader_ends_the_older_and_an_older_one_is_refused() {
+        let leaders = Arc::new(Leaders::default());
+        let first = lead(&leaders, 5).unwrap();
+        assert!(lead(&leaders, 4).is_none());
+        assert!(!first.fenced().is_cancelled());
+        let second = lead(&leaders, 6).unwrap();
+        assert!(first.fenced().is_cancelled());
+        drop(first);
+        assert_eq!(leaders.leader(1).unwrap().pod_name, "6");
+        // The same Pod on a new connection, the old one half open.
+        let third = lead(&leaders, 6).unwrap();
+        assert!(second.fenced().is_cancelled());
+        drop((second, third));
+        assert_eq!(leaders.leader(1), None);
+        assert!(lead(&leaders, 5).is_none(), "the newest token outlives its stream");
+    }
+}
