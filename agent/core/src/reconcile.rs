@@ -18,9 +18,13 @@ mod kind;
 mod observed;
 mod plan;
 
-pub use desired::{DesiredObject, DesiredWorkspace, RejectReason};
+pub use desired::{
+    DesiredObject, DesiredWorkspace, MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_WORKSPACE_BYTES,
+    RejectReason,
+};
 pub use inventory::{
-    INVENTORY_ID_LABEL, Inventory, InventoryError, OWNING_INVENTORY_ANNOTATION, ObjectKey,
+    AGENT_ID_LABEL, INVENTORY_ID_LABEL, Inventory, InventoryError, OWNING_INVENTORY_ANNOTATION,
+    ObjectKey, WORKSPACE_ID_ANNOTATION,
 };
 pub use kind::{KINDS, Kind, kind_of};
 pub use observed::{Marked, NamespaceSeen, ObservedWorkspace, Seen};

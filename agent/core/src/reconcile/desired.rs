@@ -1,15 +1,22 @@
 //! What the server wants, checked before anything is planned with it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{DesiredState, WorkspaceName};
 use serde_json::Value;
 
-use super::inventory::{OWNING_INVENTORY_ANNOTATION, ObjectKey};
+use super::inventory::{
+    AGENT_ID_LABEL, Inventory, OWNING_INVENTORY_ANNOTATION, ObjectKey, WORKSPACE_ID_ANNOTATION,
+};
 use super::kind::kind_of;
 
 /// The most objects one workspace may have.
-const MAX_OBJECTS: usize = 200;
+pub const MAX_OBJECTS: usize = 200;
+/// The largest object, as JSON. An API server takes no request above 3 MiB, and etcd by default none above 1.5 MiB.
+pub const MAX_OBJECT_BYTES: usize = 1024 * 1024;
+/// The most that all objects of one workspace take together.
+pub const MAX_WORKSPACE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A workspace as the server wants it, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +42,9 @@ pub struct DesiredWorkspace {
 pub struct DesiredObject {
     /// Hash of the content, as the server gave it.
     pub hash: String,
-    /// The object, complete.
-    pub body: Value,
+    /// The object, complete, as JSON; `None` where the server said that nothing changed and did not send it. It is kept
+    /// as text: a tree of values takes five times as much.
+    pub body: Option<Arc<str>>,
 }
 
 /// Why an answer of the server is not acted on.
@@ -61,47 +69,79 @@ pub enum RejectReason {
         namespace: String,
     },
     /// The mark of the workspace is missing.
-    #[error(
-        "{kind} {name} does not carry the annotation {OWNING_INVENTORY_ANNOTATION} of this workspace"
-    )]
+    #[error("{kind} {name} does not carry this workspace's {mark}")]
     Unmarked {
         /// Kind.
         kind: String,
         /// Name.
         name: String,
+        /// The label or annotation.
+        mark: &'static str,
     },
     /// The same object twice.
     #[error("{0} is there twice")]
     Twice(ObjectKey),
     /// No name, kind or version.
-    #[error("an object has no apiVersion, kind or name")]
+    #[error("an object is no JSON, or has no apiVersion, kind or name")]
     Incomplete,
+    /// Another version than the one that is watched.
+    #[error("{kind} {name} has the apiVersion '{api_version}'")]
+    Version {
+        /// Kind.
+        kind: String,
+        /// Name.
+        name: String,
+        /// What it says.
+        api_version: String,
+    },
     /// Too many objects.
     #[error("{0} objects; a workspace may have at most {MAX_OBJECTS}")]
     TooMany(usize),
+    /// Too much in all.
+    #[error(
+        "an object is larger than {MAX_OBJECT_BYTES} bytes, or all together than {MAX_WORKSPACE_BYTES}"
+    )]
+    TooLarge,
 }
 
 impl DesiredWorkspace {
-    /// Checks a list of objects (each with its hash) and makes them this workspace's.
+    /// Checks a list of objects (each with its hash) and makes them the workspace's of the agent `agent_id`.
     ///
     /// # Errors
     /// The first thing that may not be applied. A workspace that is rejected is left as it is.
     pub fn with_objects(
         mut self,
-        objects: impl IntoIterator<Item = (String, Value)>,
+        agent_id: i64,
+        objects: impl IntoIterator<Item = (String, Arc<str>)>,
     ) -> Result<Self, RejectReason> {
-        let inventory = super::Inventory::name_of(&self.name);
-        for (hash, body) in objects {
-            let key = key_of(&body)?;
-            let text = |pointer: &str| {
-                body.pointer(pointer)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-            };
-            if kind_of(&key.group, &key.kind).is_none() {
+        let marks = [
+            (
+                "annotations",
+                OWNING_INVENTORY_ANNOTATION,
+                Inventory::name_of(&self.name),
+            ),
+            ("annotations", WORKSPACE_ID_ANNOTATION, self.id.clone()),
+            ("labels", AGENT_ID_LABEL, agent_id.to_string()),
+        ];
+        let mut bytes = 0;
+        for (hash, text) in objects {
+            bytes += text.len();
+            if text.len() > MAX_OBJECT_BYTES || bytes > MAX_WORKSPACE_BYTES {
+                return Err(RejectReason::TooLarge);
+            }
+            let body: Value = serde_json::from_str(&text).map_err(|_| RejectReason::Incomplete)?;
+            let (key, api_version) = key_of(&body)?;
+            let Some((_, kind)) = kind_of(&key.group, &key.kind) else {
                 return Err(RejectReason::Kind {
                     group: key.group,
                     kind: key.kind,
+                });
+            };
+            if api_version != kind.api_version() {
+                return Err(RejectReason::Version {
+                    kind: key.kind,
+                    name: key.name,
+                    api_version,
                 });
             }
             if key.namespace != self.namespace {
@@ -111,26 +151,48 @@ impl DesiredWorkspace {
                     namespace: key.namespace,
                 });
             }
-            // The slash of the annotation is `~1` in a JSON pointer.
-            if text("/metadata/annotations/config.k8s.io~1owning-inventory") != inventory {
-                return Err(RejectReason::Unmarked {
-                    kind: key.kind,
-                    name: key.name,
-                });
+            for (part, mark, value) in &marks {
+                if body["metadata"][*part][*mark] != value.as_str() {
+                    return Err(RejectReason::Unmarked {
+                        kind: key.kind,
+                        name: key.name,
+                        mark,
+                    });
+                }
             }
             if self.objects.contains_key(&key) {
                 return Err(RejectReason::Twice(key));
             }
-            self.objects.insert(key, DesiredObject { hash, body });
-        }
-        if self.objects.len() > MAX_OBJECTS {
-            return Err(RejectReason::TooMany(self.objects.len()));
+            self.objects.insert(
+                key,
+                DesiredObject {
+                    hash,
+                    body: Some(text),
+                },
+            );
+            if self.objects.len() > MAX_OBJECTS {
+                return Err(RejectReason::TooMany(self.objects.len()));
+            }
         }
         Ok(self)
     }
+
+    /// The server says that what the inventory records is what should be there.
+    #[must_use]
+    pub fn unchanged(mut self, inventory: &Inventory) -> Self {
+        let known = |(key, hash): (&ObjectKey, &Option<String>)| {
+            let object = DesiredObject {
+                hash: hash.clone()?,
+                body: None,
+            };
+            Some((key.clone(), object))
+        };
+        self.objects = inventory.objects.iter().filter_map(known).collect();
+        self
+    }
 }
 
-fn key_of(body: &Value) -> Result<ObjectKey, RejectReason> {
+fn key_of(body: &Value) -> Result<(ObjectKey, String), RejectReason> {
     let text = |pointer: &str| {
         body.pointer(pointer)
             .and_then(Value::as_str)
@@ -142,10 +204,11 @@ fn key_of(body: &Value) -> Result<ObjectKey, RejectReason> {
         return Err(RejectReason::Incomplete);
     };
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    Ok(ObjectKey {
+    let key = ObjectKey {
         namespace: text("/metadata/namespace").unwrap_or_default().to_owned(),
         name: name.to_owned(),
         group: group.to_owned(),
         kind: kind.to_owned(),
-    })
+    };
+    Ok((key, api_version.to_owned()))
 }

@@ -14,11 +14,14 @@ pub const INVENTORY_ID_LABEL: &str = "cli-utils.sigs.k8s.io/inventory-id";
 /// Marks an object as belonging to an inventory; the value is the inventory's id (cli-utils).
 pub const OWNING_INVENTORY_ANNOTATION: &str = "config.k8s.io/owning-inventory";
 /// GitLab's label with the id of the agent.
-const AGENT_ID_LABEL: &str = "agent.gitlab.com/id";
+pub const AGENT_ID_LABEL: &str = "agent.gitlab.com/id";
 /// GitLab's annotation with the id of the workspace.
-const WORKSPACE_ID_ANNOTATION: &str = "workspaces.gitlab.com/id";
+pub const WORKSPACE_ID_ANNOTATION: &str = "workspaces.gitlab.com/id";
 /// Ours: a JSON object from key to hash.
 const APPLIED_HASHES_ANNOTATION: &str = "workspaces.remote-dev-agent/applied-hashes";
+
+/// Ours: the newest generation that was applied completely.
+const APPLIED_GENERATION_ANNOTATION: &str = "workspaces.remote-dev-agent/applied-generation";
 
 /// An object's name in an inventory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +78,8 @@ pub struct Inventory {
     pub agent_id: i64,
     /// The id of the workspace it was made for.
     pub workspace_id: String,
+    /// The newest generation that was applied completely; 0: none.
+    pub generation: u64,
     /// Every object that may be there; the hash of what was applied last, or `None` if that is not known to have
     /// succeeded.
     pub objects: BTreeMap<ObjectKey, Option<String>>,
@@ -96,6 +101,21 @@ impl Inventory {
     #[must_use]
     pub fn name_of(workspace: &WorkspaceName) -> String {
         format!("{workspace}-workspace-inventory")
+    }
+
+    /// The workspace's name that an inventory's name tells.
+    #[must_use]
+    pub fn workspace_of(name: &str) -> Option<WorkspaceName> {
+        name.strip_suffix("-workspace-inventory")?.parse().ok()
+    }
+
+    /// The generation that is known to be there completely; 0: none.
+    #[must_use]
+    pub fn complete_generation(&self) -> u64 {
+        match self.objects.values().all(Option::is_some) {
+            true => self.generation,
+            false => 0,
+        }
     }
 
     /// The ConfigMap, complete.
@@ -122,6 +142,7 @@ impl Inventory {
                 "annotations": {
                     WORKSPACE_ID_ANNOTATION: self.workspace_id,
                     APPLIED_HASHES_ANNOTATION: json!(hashes).to_string(),
+                    APPLIED_GENERATION_ANNOTATION: self.generation.to_string(),
                 },
             },
             "data": data,
@@ -135,10 +156,7 @@ impl Inventory {
     pub fn from_config_map(config_map: &Value) -> Result<Self, InventoryError> {
         let metadata = &config_map["metadata"];
         let name = metadata["name"].as_str().unwrap_or_default();
-        let workspace = name
-            .strip_suffix("-workspace-inventory")
-            .and_then(|name| name.parse().ok())
-            .ok_or(InventoryError::Mark("the name"))?;
+        let workspace = Self::workspace_of(name).ok_or(InventoryError::Mark("the name"))?;
         if metadata["labels"][INVENTORY_ID_LABEL] != name {
             return Err(InventoryError::Mark(INVENTORY_ID_LABEL));
         }
@@ -153,6 +171,9 @@ impl Inventory {
         let hashes: BTreeMap<String, String> = annotation(APPLIED_HASHES_ANNOTATION)
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
+        let generation = annotation(APPLIED_GENERATION_ANNOTATION)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         let keys = config_map["data"]
             .as_object()
             .into_iter()
@@ -172,6 +193,7 @@ impl Inventory {
                 .to_owned(),
             agent_id,
             workspace_id: workspace_id.to_owned(),
+            generation,
             objects,
         })
     }

@@ -15,6 +15,17 @@ pub struct Kind {
     pub holds_data: bool,
 }
 
+impl Kind {
+    /// `apiVersion` of its objects.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+}
+
 const fn kind(
     group: &'static str,
     version: &'static str,

@@ -118,6 +118,14 @@ fn plan_presence(desired: &DesiredWorkspace, observed: &ObservedWorkspace, agent
     .filter(|key| !kind_of(&key.group, &key.kind).is_some_and(|(_, kind)| kind.holds_data))
     .collect::<Vec<_>>();
 
+    let recorded_generation = match &observed.inventory {
+        Some(inventory) if !recorded.is_empty() => inventory.generation,
+        Some(_) | None => 0,
+    };
+    let generation = match foreign.is_empty() && dying.is_empty() {
+        true => desired.generation,
+        false => recorded_generation,
+    };
     // The union before, with no hash where an apply is still to succeed.
     let mut union = recorded.clone();
     for (key, _) in &to_apply {
@@ -127,6 +135,7 @@ fn plan_presence(desired: &DesiredWorkspace, observed: &ObservedWorkspace, agent
         actions.push(Action::WriteInventory(inventory_of(
             desired,
             agent_id,
+            recorded_generation,
             union.clone(),
         )));
     }
@@ -153,9 +162,9 @@ fn plan_presence(desired: &DesiredWorkspace, observed: &ObservedWorkspace, agent
     {
         exact.remove(key);
     }
-    if exact != union {
+    if exact != union || (generation != recorded_generation && !exact.is_empty()) {
         actions.push(Action::WriteInventory(inventory_of(
-            desired, agent_id, exact,
+            desired, agent_id, generation, exact,
         )));
     }
     let waiting_on = match (foreign.is_empty(), dying.is_empty()) {
@@ -230,6 +239,7 @@ fn in_order_of_deletion<'a>(keys: impl Iterator<Item = &'a ObjectKey>) -> Vec<Ob
 fn inventory_of(
     desired: &DesiredWorkspace,
     agent_id: i64,
+    generation: u64,
     objects: BTreeMap<ObjectKey, Option<String>>,
 ) -> Inventory {
     Inventory {
@@ -237,6 +247,7 @@ fn inventory_of(
         namespace: desired.namespace.clone(),
         agent_id,
         workspace_id: desired.id.clone(),
+        generation,
         objects,
     }
 }

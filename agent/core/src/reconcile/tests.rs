@@ -124,7 +124,10 @@ fn body(kind: &str, name: &str) -> Value {
     };
     json!({
         "apiVersion": api_version, "kind": kind,
-        "metadata": {"name": name, "namespace": NAMESPACE, "annotations": {OWNING_INVENTORY_ANNOTATION: "w-workspace-inventory"}},
+        "metadata": {
+            "name": name, "namespace": NAMESPACE, "labels": {AGENT_ID_LABEL: AGENT.to_string()},
+            "annotations": {OWNING_INVENTORY_ANNOTATION: "w-workspace-inventory", WORKSPACE_ID_ANNOTATION: ID},
+        },
     })
 }
 
@@ -143,8 +146,8 @@ fn empty(state: DesiredState) -> DesiredWorkspace {
 fn desired(state: DesiredState, objects: &[(&str, &str, &str)]) -> DesiredWorkspace {
     let objects = objects
         .iter()
-        .map(|(kind, name, hash)| ((*hash).to_owned(), body(kind, name)));
-    empty(state).with_objects(objects).unwrap()
+        .map(|(kind, name, hash)| ((*hash).to_owned(), body(kind, name).to_string().into()));
+    empty(state).with_objects(AGENT, objects).unwrap()
 }
 
 fn lines(plan: &Plan) -> Vec<String> {
@@ -302,7 +305,7 @@ fn what_is_somebody_elses_is_left_alone_and_named() {
 fn what_may_not_be_applied_is_rejected_by_name() {
     let reject = |body: Value| {
         empty(DesiredState::Running)
-            .with_objects([("h".to_owned(), body)])
+            .with_objects(AGENT, [("h".to_owned(), body.to_string().into())])
             .unwrap_err()
             .to_string()
     };
@@ -316,6 +319,15 @@ fn what_may_not_be_applied_is_rejected_by_name() {
     let mut unmarked = body("Secret", "x");
     unmarked["metadata"]["annotations"] = json!({});
     assert!(reject(unmarked).contains(OWNING_INVENTORY_ANNOTATION));
+    let mut of_another = body("Secret", "x");
+    of_another["metadata"]["annotations"][WORKSPACE_ID_ANNOTATION] = json!("other");
+    assert!(reject(of_another).contains(WORKSPACE_ID_ANNOTATION));
+    let mut newer = body("Deployment", "x");
+    newer["apiVersion"] = json!("apps/v2");
+    assert!(reject(newer).contains("apps/v2"));
+    let mut large = body("ConfigMap", "x");
+    large["data"] = json!({"a": "x".repeat(MAX_OBJECT_BYTES)});
+    assert!(reject(large).contains("larger"));
     assert!(reject(json!({"kind": "Secret"})).contains("no apiVersion"));
 }
 
@@ -352,10 +364,12 @@ fn any_desired() -> impl Strategy<Value = DesiredWorkspace> {
         let objects = objects.into_iter().map(|((kind, name), hash)| {
             (
                 format!("h{hash}"),
-                body(KINDS[kind].kind, &format!("o{name}")),
+                body(KINDS[kind].kind, &format!("o{name}"))
+                    .to_string()
+                    .into(),
             )
         });
-        empty(state).with_objects(objects).unwrap()
+        empty(state).with_objects(AGENT, objects).unwrap()
     })
 }
 
