@@ -224,9 +224,8 @@ fn crash(container: &ContainerSeen, back_off: &str) -> Option<Failure> {
     let message = match ended.exit_code {
         0 => "The container ends by itself, without an error; a workspace's container has to go on running.".to_owned(),
         code => format!(
-            "The container ends again and again, last with exit code {code} ({}); started {} times.",
-            exit_code_hint(code),
-            container.restarts.saturating_add(1)
+            "The container ends again and again, last with exit code {code} ({}).",
+            exit_code_hint(code)
         ),
     };
     Some(Failure::new(

@@ -17,6 +17,9 @@ mod inventory;
 mod kind;
 mod observed;
 mod plan;
+mod report;
+mod schedule;
+mod store;
 
 pub use desired::{
     DesiredObject, DesiredWorkspace, MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_WORKSPACE_BYTES,
@@ -29,6 +32,9 @@ pub use inventory::{
 pub use kind::{KINDS, Kind, kind_of};
 pub use observed::{Marked, NamespaceSeen, ObservedWorkspace, Seen};
 pub use plan::{Action, Plan, WaitingOn, plan};
+pub use report::{FailureStatus, Status, report};
+pub use schedule::{End, MAX_CONCURRENT, Schedule};
+pub use store::{Detail, Item, Meta, Place, Source};
 
 #[cfg(test)]
 mod tests;

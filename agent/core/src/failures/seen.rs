@@ -61,8 +61,6 @@ pub struct ContainerSeen {
     pub is_init: bool,
     /// `resources.limits.memory`.
     pub memory_limit: Option<String>,
-    /// How often it was started again.
-    pub restarts: u64,
     /// What it does now.
     pub state: ContainerState,
     /// How it ended the time before.
@@ -206,7 +204,6 @@ impl ContainerSeen {
             memory_limit: container["resources"]["limits"]["memory"]
                 .as_str()
                 .map(|limit| cut(limit, MAX_NAME_BYTES)),
-            restarts: status["restartCount"].as_u64().unwrap_or(0),
             state,
             last_termination: Termination::from_json(&status["lastState"]["terminated"]),
         }

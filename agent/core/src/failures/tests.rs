@@ -92,10 +92,7 @@ fn a_crash_loop_carries_exit_code_and_last_lines() {
     let back_off = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}});
     let found = of_one(&pod(status(back_off, ended.clone(), 4)), &[]);
     assert_eq!(found[0].code, C::CrashLoop);
-    assert!(
-        found[0].message.contains("exit code 3") && found[0].message.contains("5 times"),
-        "{found:?}"
-    );
+    assert!(found[0].message.contains("exit code 3"), "{found:?}");
     assert!(found[0].evidence.ends_with("no database at 10.0.0.9"));
     // The same reason in the moment between two starts.
     assert_eq!(only(&pod(status(ended, json!({}), 4))).0, C::CrashLoop);
