@@ -376,15 +376,18 @@ fn parse_header(header: &str) -> Result<KasHeader, Error> {
 mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Config, Error> {
+    fn args(arguments: &[&str]) -> Args {
         let common = [
             "agent",
             "--pod-namespace=ns",
             "--pod-name=agent-0",
             "--token-file=/token",
         ];
-        let args = Args::try_parse_from(common.iter().chain(arguments)).unwrap();
-        Config::try_from(args)
+        Args::try_parse_from(common.iter().chain(arguments)).unwrap()
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Config, Error> {
+        Config::try_from(args(arguments))
     }
 
     #[test]

@@ -90,6 +90,18 @@ mod tests {
     use super::*;
     use tracing::Level;
 
+    /// The one test of this process that installs a log.
+    #[test]
+    fn a_changed_level_is_in_force_at_once() {
+        let levels = install(LogFormat::Json).unwrap();
+        assert!(!tracing::enabled!(Level::DEBUG));
+        levels.set(&Logging {
+            level: LogLevel::Debug,
+            grpc_level: LogLevel::Error,
+        });
+        assert!(tracing::enabled!(Level::DEBUG));
+    }
+
     #[test]
     fn libraries_have_a_level_of_their_own() {
         let targets = targets(&Logging {

@@ -119,7 +119,7 @@ impl Follow {
     }
 
     fn answered(&self) {
-        self.health.works(CALL);
+        self.health.all_work();
         self.metrics.set_connected(true);
         for reachable in &self.reachable {
             reachable.notify_one();

@@ -79,19 +79,28 @@ impl Health {
     /// A call works.
     pub(crate) fn works(&self, name: &'static str) {
         let mut calls = self.calls();
-        let Some(call) = calls.get_mut(name) else {
-            return;
-        };
-        call.trouble = None;
-        let report = call.reporter.works();
-        let others = calls.values().any(|call| call.trouble.is_some());
+        let over = calls.get_mut(name).and_then(|call| {
+            call.trouble = None;
+            call.reporter.works()
+        });
         drop(calls);
-        if report == Some(Report::Over) {
-            if others {
-                tracing::debug!(call = name, "call to the server works again");
-            } else {
-                tracing::info!(call = name, "calls to the server work again");
-            }
+        if over == Some(Report::Over) {
+            tracing::info!(call = name, "call to the server works again");
+        }
+    }
+
+    /// The server answers on the control connection: whatever trouble there was, of any call, is over. What still fails is
+    /// news again.
+    pub(crate) fn all_work(&self) {
+        let mut calls = self.calls();
+        let mut over = false;
+        for call in calls.values_mut() {
+            call.trouble = None;
+            over |= call.reporter.works().is_some();
+        }
+        drop(calls);
+        if over {
+            tracing::info!("the server answers again");
         }
     }
 

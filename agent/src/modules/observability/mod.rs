@@ -30,8 +30,9 @@ impl Module for Observability {
             while let Some(logging) = section.next().await {
                 self.log_levels.set(&logging);
                 context.metrics.set_log_level(logging.level);
+                // Not `level`: that is each line's own.
                 tracing::debug!(
-                    level = logging.level.as_str(),
+                    log_level = logging.level.as_str(),
                     grpc_level = logging.grpc_level.as_str(),
                     "log level in force"
                 );

@@ -1,0 +1,184 @@
+//! The connection to the server: how it begins, breaks, and comes back.
+
+use std::time::Duration;
+
+use agent::config::{Secret, TokenSource};
+use proto::agentcfg::LogLevel;
+use tonic::transport::Identity;
+
+use crate::api_server::Relay;
+use crate::fixture::{Certificate, Cluster, Log, World, eventually, metric, page, start_agent};
+use crate::kas::{BACK_WITHIN, Kas, configuration};
+
+#[tokio::test]
+async fn the_agent_presents_itself() {
+    let world = World::start().await;
+    let tunnel = world.kas.tunnel().await;
+    assert_eq!(
+        tunnel.services,
+        ["/gitlab.agent.kubernetes_api.rpc.KubernetesApi/MakeRequest"]
+    );
+    let script = &world.kas.script;
+    eventually("a registration with the cluster's version", async || {
+        script.registered.lock().unwrap().iter().any(|request| {
+            let meta = request.agent_meta.clone().unwrap();
+            let version = meta.kubernetes_version.unwrap();
+            meta.pod_name == "agent-0" && version.git_version == "v1.33.1" && request.pod_id > 0
+        })
+    })
+    .await;
+    let requests = script.configuration_requests.lock().unwrap().clone();
+    assert_eq!(requests.len(), 1);
+    assert!(requests[0].skip_register && requests[0].commit_id.is_empty());
+}
+
+#[tokio::test]
+async fn probes_tell_when_the_agent_is_of_use() {
+    let cluster = Cluster::start().await;
+    let kas = Kas::start().await;
+    *kas.script.token.lock().unwrap() = "another".to_owned();
+    let agent = start_agent(cluster.config(kas.address)).await;
+    assert_eq!(page(&agent, "/liveness").await.0, 200);
+    let (status, reason) = page(&agent, "/readiness").await;
+    assert_eq!(status, 503);
+    assert!(reason.contains("no configuration"), "{reason}");
+    drop(agent);
+
+    let world = World::start().await;
+    eventually("readiness", async || {
+        page(&world.agent, "/readiness").await.0 == 200
+    })
+    .await;
+    metric(&world.agent, "agent_configuration_info{commit=\"c1\"} 1").await;
+    metric(&world.agent, "agent_tunnel_connections{state=\"idle\"} 2").await;
+}
+
+#[tokio::test]
+async fn a_changed_configuration_takes_effect() {
+    let world = World::start().await;
+    metric(&world.agent, "agent_log_level_info{level=\"info\"} 1").await;
+    let changed = configuration("c2", LogLevel::Debug);
+    world.kas.script.configuration.send(changed).unwrap();
+    metric(&world.agent, "agent_log_level_info{level=\"debug\"} 1").await;
+    metric(&world.agent, "agent_configuration_info{commit=\"c2\"} 1").await;
+}
+
+#[tokio::test]
+async fn an_unknown_token_is_said_once_and_a_new_one_taken_up() {
+    let log = Log::of_this_test();
+    let cluster = Cluster::start().await;
+    let kas = Kas::start().await;
+    let token = cluster.folder.path().join("token");
+    std::fs::write(&token, "glagent-old").unwrap();
+    let mut config = cluster.config(kas.address);
+    config.token = TokenSource::File(token.clone());
+    let agent = start_agent(config).await;
+    // The control connection and two tunnels are refused.
+    eventually("refusals", async || {
+        *kas.script.refused.lock().unwrap() >= 3
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(log.with("refuses the agent's token").len(), 1);
+    let refused = *kas.script.refused.lock().unwrap();
+    assert!(refused <= 3, "{refused} calls in the first moment");
+
+    std::fs::write(&token, "good").unwrap();
+    eventually("readiness", async || {
+        page(&agent, "/readiness").await.0 == 200
+    })
+    .await;
+    assert_eq!(log.with("the server answers again").len(), 1);
+    assert_eq!(log.with("refuses the agent's token").len(), 1);
+    assert_eq!(log.with("glagent-old").len(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_is_used_again_within_a_second_of_its_return() {
+    let log = Log::of_this_test();
+    let cluster = Cluster::start().await;
+    let kas = Kas::start().await;
+    let relay = Relay::start(kas.address).await;
+    let agent = start_agent(cluster.config(relay.address)).await;
+    assert_eq!(kas.get("/before").await.status, 201);
+    metric(&agent, "agent_kas_connected 1").await;
+    let registered = kas.script.registered.lock().unwrap().len();
+
+    relay.cut().await;
+    eventually("unreadiness", async || {
+        page(&agent, "/readiness").await.0 == 503
+    })
+    .await;
+    // Long enough for the delays to have grown.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    kas.forget_tunnels().await;
+    relay.mend().await;
+    let back = eventually("the agent's return", async || {
+        page(&agent, "/readiness").await.0 == 200
+    })
+    .await;
+    assert!(back < BACK_WITHIN, "back after {back:?}");
+    let served = std::time::Instant::now();
+    assert_eq!(kas.get("/after").await.status, 201);
+    assert!(served.elapsed() < BACK_WITHIN);
+    // The commit is known: the server need not send the configuration again. The Pod is made known anew.
+    eventually("a registration", async || {
+        kas.script.registered.lock().unwrap().len() > registered
+    })
+    .await;
+    let requests = kas.script.configuration_requests.lock().unwrap().clone();
+    assert_eq!(requests.last().unwrap().commit_id, "c1");
+    assert_eq!(log.with("no connection to the server").len(), 1);
+    assert_eq!(log.with("the server answers again").len(), 1);
+}
+
+#[tokio::test]
+async fn tls_is_checked_against_the_given_authority_and_name() {
+    let certificate = Certificate::new("kas.example.com");
+    let identity = Identity::from_pem(&certificate.pem, &certificate.key_pem);
+    let kas = Kas::start_with(Some(identity)).await;
+    let cluster = Cluster::start().await;
+    let ca = cluster.folder.path().join("kas-ca.crt");
+    std::fs::write(&ca, &certificate.pem).unwrap();
+    let secure = |name: Option<&str>, skip: bool| {
+        let mut config = cluster.config(kas.address);
+        config.kas_address = format!("grpcs://{}", kas.address).parse().unwrap();
+        config.kas_tls.ca_cert_file = (!skip).then(|| ca.clone());
+        config.kas_tls.server_name = name.map(str::to_owned);
+        config.kas_tls.insecure_skip_verify = skip;
+        config
+    };
+
+    let agent = start_agent(secure(Some("kas.example.com"), false)).await;
+    assert_eq!(kas.get("/").await.status, 201);
+    drop(agent);
+    kas.forget_tunnels().await;
+
+    let agent = start_agent(secure(None, true)).await;
+    assert_eq!(kas.get("/").await.status, 201);
+    drop(agent);
+
+    // The certificate is for another name than the address.
+    let log = Log::of_this_test();
+    let agent = start_agent(secure(None, false)).await;
+    eventually("the reason", async || {
+        !log.with("not valid for name").is_empty()
+    })
+    .await;
+    assert_eq!(page(&agent, "/readiness").await.0, 503);
+}
+
+#[tokio::test]
+async fn a_token_that_is_given_is_in_no_line_of_the_log() {
+    let log = Log::of_this_test();
+    let world = World::start_with(|config| {
+        config.token = TokenSource::Given(Secret::new("glagent-hush"));
+    })
+    .await;
+    eventually("a refusal", async || {
+        !log.with("refuses the agent's token").is_empty()
+    })
+    .await;
+    assert!(log.with("hush").is_empty());
+    drop(world);
+}

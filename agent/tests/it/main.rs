@@ -1,0 +1,16 @@
+//! The agent as a whole, between a scripted server (`kas`) and a fake API server (`api_server`), in one process.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a test that cannot go on fails"
+)]
+
+mod api_server;
+mod calls;
+mod connection;
+mod fixture;
+mod kas;
+mod modules;
+mod program;
+mod stopping;
