@@ -183,6 +183,14 @@ impl PodSeen {
     }
 }
 
+impl PodSeen {
+    /// Something in it waits.
+    pub(crate) fn is_pending(&self) -> bool {
+        let waits = |container: &ContainerSeen| matches!(container.state, ContainerState::Waiting { .. });
+        self.containers.iter().any(waits)
+    }
+}
+
 impl ContainerSeen {
     fn from_json(container: &Value, status: Option<&Value>, is_init: bool) -> Self {
         let status = status.unwrap_or(&Value::Null);
