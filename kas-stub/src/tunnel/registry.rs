@@ -107,13 +107,12 @@ impl Tunnels {
             if self.stopping.load(Relaxed) {
                 return Err(OpenError::Stopping);
             }
-            let found = match agent.ready().take(opening.method) {
-                Some(tunnel) => Ok(tunnel),
-                None => Err(agent.wait(opening.method)?),
-            };
-            let tunnel = match found {
-                Ok(tunnel) => tunnel,
-                Err(waiting) => {
+            // A statement of its own: its lock is taken again to wait.
+            let idle = agent.ready().take(opening.method);
+            let tunnel = match idle {
+                Some(tunnel) => tunnel,
+                None => {
+                    let waiting = agent.wait(opening.method)?;
                     let handover = tokio::time::timeout(self.find_timeout, waiting).await;
                     match handover.ok().and_then(Result::ok) {
                         Some(handover) => handover.accept(),
