@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use proto::{
     agent_configuration::rpc::agent_configuration_server::AgentConfigurationServer,
     agent_registrar::rpc::agent_registrar_server::AgentRegistrarServer,
+    remote_development::rpc::remote_development_server::RemoteDevelopmentServer,
     reverse_tunnel::rpc::reverse_tunnel_server::ReverseTunnelServer,
 };
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,10 @@ use crate::{
     directory::{Agent, Cut, Directory, TokenOwner},
     metrics::Metrics,
     tunnel::{ConnectionId, Tunnels},
+    workspaces::{
+        Workspaces,
+        reconcile::{self, Reconcile},
+    },
 };
 
 /// The largest message of an agent; bodies travel in pieces of some 32 KiB.
@@ -42,10 +47,10 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// Who calls, for the services.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentCall {
-    agent: Arc<Agent>,
+    pub(crate) agent: Arc<Agent>,
     connection: ConnectionId,
     /// Ends when the agent's token does.
-    cut: Cut,
+    pub(crate) cut: Cut,
 }
 
 /// All services of one listener, cloned for each connection.
@@ -57,6 +62,7 @@ pub(crate) struct AgentServices {
     configuration: AgentConfigurationServer<Configuration>,
     registrar: AgentRegistrarServer<Registrar>,
     tunnel: ReverseTunnelServer<Tunnel>,
+    reconcile: RemoteDevelopmentServer<Reconcile>,
 }
 
 /// What the services are made of.
@@ -66,6 +72,7 @@ pub(crate) struct AgentServicesParts {
     pub(crate) configurations: Arc<Configurations>,
     pub(crate) presence: Arc<Presence>,
     pub(crate) tunnels: Arc<Tunnels>,
+    pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) external_url: Arc<str>,
     pub(crate) stopping: CancellationToken,
@@ -78,10 +85,15 @@ impl AgentServices {
             configurations,
             presence,
             tunnels,
+            workspaces,
             metrics,
             external_url,
             stopping,
         } = parts;
+        let reconcile = Reconcile {
+            workspaces,
+            stopping: stopping.clone(),
+        };
         let configuration = Configuration {
             configurations,
             presence: Arc::clone(&presence),
@@ -102,6 +114,9 @@ impl AgentServices {
             tunnel: ReverseTunnelServer::new(Tunnel { tunnels })
                 .accept_compressed(Gzip)
                 .max_decoding_message_size(MAX_MESSAGE),
+            reconcile: RemoteDevelopmentServer::new(reconcile)
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(reconcile::MAX_MESSAGE),
         }
     }
 
@@ -168,6 +183,9 @@ impl hyper::service::Service<Request<Incoming>> for AgentServices {
                 ready(self.configuration.clone()).call(request)
             }
             AgentRegistrarServer::<Registrar>::NAME => ready(self.registrar.clone()).call(request),
+            RemoteDevelopmentServer::<Reconcile>::NAME => {
+                ready(self.reconcile.clone()).call(request)
+            }
             _ => refuse(Status::unimplemented("no such service")),
         }
     }

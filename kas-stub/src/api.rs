@@ -5,6 +5,7 @@ mod caller;
 mod page;
 mod problem;
 mod tokens;
+mod workspaces;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     agents::Presence,
@@ -25,6 +27,7 @@ use crate::{
     git::guard::Policy,
     sign_in::{LINK_LENGTH, SignIn},
     tunnel::Tunnels,
+    workspaces::{Maker, Workspaces},
 };
 use caller::Caller;
 use problem::Problem;
@@ -44,6 +47,9 @@ pub(crate) struct Api {
     pub(crate) agent_url: Arc<str>,
     pub(crate) trusted_pem: Arc<str>,
     pub(crate) git_policy: Policy,
+    pub(crate) workspaces: Arc<Workspaces>,
+    pub(crate) maker: Arc<Maker>,
+    pub(crate) stopping: CancellationToken,
 }
 
 impl Api {
@@ -61,6 +67,18 @@ impl Api {
             .route("/tokens", get(tokens::list).post(tokens::create))
             .route("/tokens/{id}", delete(tokens::revoke))
             .route("/sign-in-links", post(create_sign_in_link))
+            .route(
+                "/workspaces",
+                get(workspaces::list).post(workspaces::create),
+            )
+            .route(
+                "/workspaces/{name}",
+                get(workspaces::show).delete(workspaces::delete),
+            )
+            .route("/workspaces/{name}/start", post(workspaces::start))
+            .route("/workspaces/{name}/stop", post(workspaces::stop))
+            .route("/workspaces/{name}/restart", post(workspaces::restart))
+            .route("/workspaces/{name}/events", get(workspaces::events))
             .fallback(problem::no_such_path)
             .method_not_allowed_fallback(problem::no_such_method);
         let page = Router::new()

@@ -32,6 +32,7 @@ use crate::{
     store::{SqliteStore, Store},
     tls::{self, Tls},
     tunnel::Tunnels,
+    workspaces::{Maker, Workspaces},
 };
 use people::PeopleService;
 
@@ -83,6 +84,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         allow_plaintext,
         git_allow_http,
         git_allow_private,
+        workspaces: workspace_defaults,
         log_format: _,
         log_level: _,
         timing,
@@ -97,6 +99,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join("kas-stub.db")).await?);
     let (directory, first_start) = Directory::open(Arc::clone(&store)).await?;
     let directory = Arc::new(directory);
+    let workspaces = Arc::new(Workspaces::open(Arc::clone(&store)).await?);
 
     let agents = bind(agent_listen_address, "agents").await?;
     let people = bind(people_listen_address, "people").await?;
@@ -135,9 +138,10 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     let git_cache = data_dir.join("git");
     create_folder(&git_cache)?;
     let stop_grace = timing.stop_grace;
+    let git = Arc::new(Git::new(git_cache, git_policy, timing.git_timeout));
     let configurations = Arc::new(Configurations::new(
         Arc::clone(&store),
-        Arc::new(Git::new(git_cache, git_policy, timing.git_timeout)),
+        Arc::clone(&git),
         timing,
         lifetime.tasks.clone(),
         lifetime.stopping.clone(),
@@ -153,6 +157,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         configurations: Arc::clone(&configurations),
         presence: Arc::clone(&presence),
         tunnels: Arc::clone(&tunnels),
+        workspaces: Arc::clone(&workspaces),
         metrics: Arc::clone(&metrics),
         external_url: Arc::clone(&external_url),
         stopping: lifetime.stopping.clone(),
@@ -173,6 +178,9 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         agent_url,
         trusted_pem: tls.trusted_pem,
         git_policy,
+        workspaces,
+        maker: Arc::new(Maker::new(git, workspace_defaults)),
+        stopping: lifetime.stopping.clone(),
     }
     .router();
     let observability_router = Observability {

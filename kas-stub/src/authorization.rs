@@ -58,6 +58,11 @@ pub(crate) enum Action {
     ReadCertificateAuthority,
     /// Calls the Kubernetes API of an agent's cluster.
     UseKubernetes,
+    ListWorkspaces,
+    CreateWorkspace,
+    ReadWorkspace,
+    /// Starts, stops, restarts or deletes it.
+    ChangeWorkspace,
     /// Serves as the agent: configuration, presence, tunnels.
     ServeAgent,
 }
@@ -94,7 +99,11 @@ pub(crate) fn authorize(principal: &Principal, action: Action, resource: Resourc
             | A::ManageAgentTokens
             | A::NotifyPush
             | A::ManagePersonalTokens
-            | A::UseKubernetes,
+            | A::UseKubernetes
+            | A::ListWorkspaces
+            | A::CreateWorkspace
+            | A::ReadWorkspace
+            | A::ChangeWorkspace,
         ) => true,
         (Principal::Administrator { .. }, A::ServeAgent) => false,
         (Principal::Agent { agent_id }, A::ServeAgent)
@@ -111,6 +120,10 @@ pub(crate) fn authorize(principal: &Principal, action: Action, resource: Resourc
             | A::ManagePersonalTokens
             | A::CreateSignInLink
             | A::UseKubernetes
+            | A::ListWorkspaces
+            | A::CreateWorkspace
+            | A::ReadWorkspace
+            | A::ChangeWorkspace
             | A::ServeAgent,
         ) => false,
     };
@@ -128,7 +141,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action, resource: Resourc
 mod tests {
     use super::*;
 
-    const ACTIONS: [Action; 12] = [
+    const ACTIONS: [Action; 16] = [
         Action::ListAgents,
         Action::CreateAgent,
         Action::ReadAgent,
@@ -140,6 +153,10 @@ mod tests {
         Action::SignIn,
         Action::ReadCertificateAuthority,
         Action::UseKubernetes,
+        Action::ListWorkspaces,
+        Action::CreateWorkspace,
+        Action::ReadWorkspace,
+        Action::ChangeWorkspace,
         Action::ServeAgent,
     ];
 
@@ -157,6 +174,10 @@ OpenPage                     +      +       +     +      +      +     +     +
 SignIn                       +      +       +     +      +      +     +     +
 ReadCertificateAuthority     +      +       +     +      +      +     +     +
 UseKubernetes                +      +       +     -      -      -     -     ?
+ListWorkspaces               +      +       +     -      -      -     -     ?
+CreateWorkspace              +      +       +     -      -      -     -     ?
+ReadWorkspace                +      +       +     -      -      -     -     ?
+ChangeWorkspace              +      +       +     -      -      -     -     ?
 ServeAgent                   -      -       -     +      -      -     -     ?
 ";
 

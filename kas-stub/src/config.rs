@@ -1,5 +1,7 @@
 //! What `kas-stub serve` can be told. Read once; nothing else looks at the environment.
 
+mod workspaces;
+
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
@@ -7,6 +9,8 @@ use std::{
     str::FromStr,
     time::Duration,
 };
+
+pub use workspaces::WorkspaceDefaults;
 
 /// Settings of one server.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,6 +92,9 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_GIT_ALLOW_PRIVATE")]
     pub git_allow_private: bool,
 
+    #[command(flatten)]
+    pub workspaces: WorkspaceDefaults,
+
     /// Form of the log on stderr.
     #[arg(long, env = "KAS_STUB_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -151,6 +158,7 @@ impl ServeConfig {
             allow_plaintext: false,
             git_allow_http: false,
             git_allow_private: false,
+            workspaces: WorkspaceDefaults::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
             timing: Timing::default(),

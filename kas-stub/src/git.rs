@@ -3,6 +3,7 @@
 //! The program runs without the system's or a user's settings, without prompts, without redirects, with a time limit,
 //! and connects only to the address that was checked.
 
+pub(crate) mod at_ref;
 pub(crate) mod guard;
 
 use std::{

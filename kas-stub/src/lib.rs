@@ -34,3 +34,4 @@ mod sign_in;
 mod store;
 mod tls;
 mod tunnel;
+mod workspaces;

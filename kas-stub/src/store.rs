@@ -22,6 +22,10 @@ pub(crate) enum Kind {
     Session,
     /// The last good configuration of an agent, and the error of a newer one.
     Configuration,
+    /// What changes of a workspace.
+    Workspace,
+    /// What does not: its devfile and objects.
+    WorkspaceContent,
 }
 
 impl Kind {
@@ -32,6 +36,8 @@ impl Kind {
             Self::Token => "token",
             Self::Session => "session",
             Self::Configuration => "configuration",
+            Self::Workspace => "workspace",
+            Self::WorkspaceContent => "workspace_content",
         }
     }
 }

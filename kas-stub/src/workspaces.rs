@@ -13,15 +13,14 @@
 //!
 //! It does not talk to a cluster: an agent applies, and says what it sees.
 
-pub(crate) mod api;
-mod backend;
-pub(crate) mod client;
+pub(crate) mod backend;
 mod decide;
-mod events;
+pub(crate) mod events;
+mod maker;
 pub(crate) mod reconcile;
 mod render;
 mod source;
-mod workspace;
+pub(crate) mod workspace;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,6 +34,7 @@ use tokio::sync::watch;
 use crate::store::{self, Kind, Store, Write};
 use decide::{Decision, Report};
 use events::Step;
+pub(crate) use maker::{MakeError, Maker, Request, name_from};
 use reconcile::{Leaders, Orphans};
 use workspace::{Content, Workspace};
 
@@ -73,18 +73,6 @@ pub(crate) enum Error {
 }
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
 
 /// All workspaces of the server.
 #[derive(Debug)]
@@ -199,6 +187,14 @@ impl Workspaces {
     fn wishes(&self, agent_id: u64) -> watch::Receiver<u64> {
         let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
         wishes.entry(agent_id).or_default().subscribe()
+    }
+
+    /// Whether a name is free; it may be taken a moment later.
+    pub(crate) fn check_name(&self, name: &WorkspaceName) -> Result<()> {
+        match self.by_name(name.as_str()) {
+            Some(other) if !other.life.is_over() => Err(Error::Exists(name.clone())),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Keeps a new workspace.

@@ -20,6 +20,7 @@ use crate::{
     configuration::{ConfigurationError, Good, NO_COMMIT},
     directory::{Agent, Token, TokenOwner},
     git::ProjectUrl,
+    workspaces::reconcile::{AgentOrphans, Leader},
 };
 
 /// A push hook's body is not looked at; Git servers put the commits of the push in it.
@@ -44,6 +45,10 @@ pub(super) struct AgentView {
     tunnels: TunnelsView,
     pub(super) configuration: ConfigurationView,
     tokens: Vec<TokenView>,
+    /// The Pod that reconciles workspaces.
+    leader: Option<Leader>,
+    /// Workspaces in its cluster that this server does not know; nothing is done to them.
+    orphans: AgentOrphans,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,6 +108,8 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
             notes: good.map_or_else(Vec::new, |good: &Good| good.notes.to_vec()),
         },
         tokens: token_views(api, agent),
+        leader: api.workspaces.leaders().leader(agent.id),
+        orphans: api.workspaces.orphans().of(agent.id),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Api, Problem};
 use crate::{
     agents::bearer,
     authorization::{Action, Decision, Principal, Proof, Resource, authorize},
-    directory::{Agent, Session, TokenOwner},
+    directory::{Agent, Cut, Session, TokenOwner},
     listener::ConnectionInfo,
 };
 
@@ -23,6 +23,8 @@ pub(super) const COOKIE: &str = "kas_stub_session";
 pub(super) struct Caller {
     principal: Principal,
     session: Option<Arc<Session>>,
+    /// Ends when the token does that it came with.
+    cut: Option<Cut>,
     /// A session with a request that another site may have made.
     cross_site: bool,
     /// Over TLS: cookies are then for TLS only.
@@ -42,6 +44,7 @@ impl FromRequestParts<Api> for Caller {
             .and_then(bearer)
             .and_then(|secret| api.directory.authenticate(secret));
         let session = cookie(&parts.headers).and_then(|secret| api.directory.session(secret));
+        let cut = token.as_ref().map(|token| token.cancelled().clone());
         let principal = if let Some(token) = token {
             match token.owner {
                 TokenOwner::User { id } => Principal::Administrator {
@@ -71,6 +74,7 @@ impl FromRequestParts<Api> for Caller {
                 && !is_same_site(&parts.headers),
             principal,
             session,
+            cut,
             tls,
         })
     }
@@ -119,6 +123,11 @@ impl Caller {
             Principal::Administrator { user_id, .. } => Some(user_id),
             Principal::Agent { .. } | Principal::Webhook { .. } | Principal::Anonymous => None,
         }
+    }
+
+    /// Ends when the caller's token does; for answers that go on.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        self.cut.clone()
     }
 
     pub(super) fn session(&self) -> Option<&Session> {

@@ -22,10 +22,13 @@ pub(super) struct Problem {
     field: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// All that is wrong, where there may be several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems: Option<serde_json::Value>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
@@ -34,6 +37,7 @@ impl Problem {
             code,
             field: None,
             hint: None,
+            problems: None,
         }
     }
 
@@ -57,6 +61,36 @@ impl Problem {
     pub(super) fn cross_site() -> Self {
         let detail = "a browser's session is only accepted from this server's own pages";
         Self::new(StatusCode::FORBIDDEN, "cross_site", detail)
+    }
+
+    /// A field of the request is wrong in a way that programs tell apart.
+    pub(super) fn unprocessable(
+        field: &'static str,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: Some(field),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+        }
+    }
+
+    pub(super) fn conflict(
+        field: &'static str,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: Some(field),
+            ..Self::new(StatusCode::CONFLICT, code, detail)
+        }
+    }
+
+    pub(super) fn problems(self, problems: serde_json::Value) -> Self {
+        Self {
+            problems: Some(problems),
+            ..self
+        }
     }
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {

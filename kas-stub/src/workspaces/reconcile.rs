@@ -36,7 +36,7 @@ pub(crate) use leaders::{Leader, Leaders};
 pub(crate) use orphans::{AgentOrphans, Orphans};
 
 use super::{Workspaces, backend};
-use crate::agents::AgentCall;
+use crate::{agents::AgentCall, configuration::chain};
 use leaders::Lead;
 use orphans::Orphan;
 use session::{Session, Telling};
@@ -266,7 +266,7 @@ impl Exchange {
         if !known.is_empty() {
             let kept = self.workspaces.report(agent_id, known, now).await;
             kept.map_err(|error| {
-                tracing::error!(agent = %self.call.agent.name, error = %super::chain(&error), "reports cannot be kept");
+                tracing::error!(agent = %self.call.agent.name, error = %chain(&error), "reports cannot be kept");
                 Status::internal("reports cannot be kept")
             })?;
         }
@@ -297,7 +297,7 @@ impl Exchange {
             (Telling::Unchanged, _) | (_, model::DesiredState::Terminated) => Vec::new(),
             (Telling::Whole, _) => {
                 let content = self.workspaces.content(id).await.map_err(|error| {
-                    tracing::error!(workspace = %workspace.name, error = %super::chain(&error), "objects cannot be read");
+                    tracing::error!(workspace = %workspace.name, error = %chain(&error), "objects cannot be read");
                     Status::internal("objects cannot be read")
                 })?;
                 backend::for_kind(workspace.backend).in_state(content.objects, desired)

@@ -1,0 +1,382 @@
+//! `/api/v1/workspaces`.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::sse::{Event, KeepAlive, Sse},
+};
+use futures::Stream;
+use jiff::Timestamp;
+use model::{ActualState, DesiredState, WorkspaceName};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Api, Caller, Problem, problem};
+use crate::{
+    authorization::{Action, Resource},
+    configuration::chain,
+    directory::{Agent, Cut},
+    workspaces::{
+        self, MakeError, Request,
+        backend::BackendKind,
+        name_from,
+        workspace::{FailureSeen, Workspace},
+    },
+};
+
+/// How often an idle stream of events shows that it is alive; proxies close what is silent for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateWorkspace {
+    #[serde(default)]
+    repository: String,
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
+    #[serde(default)]
+    devfile_path: Option<String>,
+    #[serde(default)]
+    agent: Option<String>,
+    #[serde(default)]
+    backend: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// A workspace, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(super) struct WorkspaceView {
+    id: String,
+    name: String,
+    agent: Option<String>,
+    agent_id: u64,
+    /// Whether the agent reconciles now; else the actual state is the last that was heard of.
+    agent_connected: bool,
+    namespace: String,
+    backend: BackendKind,
+    repository: String,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    commit: String,
+    devfile_path: String,
+    desired_state: DesiredState,
+    desired_state_changed_at: Timestamp,
+    actual_state: ActualState,
+    actual_state_changed_at: Timestamp,
+    generation: u64,
+    applied_generation: u64,
+    failures: Vec<FailureSeen>,
+    created_at: Timestamp,
+}
+
+fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
+    let Workspace {
+        id,
+        name,
+        owner: _,
+        agent_id,
+        namespace,
+        own_namespace: _,
+        backend,
+        source,
+        created_at,
+        life,
+        events: _,
+    } = workspace.clone();
+    WorkspaceView {
+        id,
+        name: name.to_string(),
+        agent: api.directory.agent_by_id(agent_id).map(|it| it.name.to_string()),
+        agent_id,
+        agent_connected: api.workspaces.leaders().leader(agent_id).is_some(),
+        namespace,
+        backend,
+        repository: source.repository,
+        reference: source.reference,
+        commit: source.commit,
+        devfile_path: source.devfile_path,
+        desired_state: life.desired,
+        desired_state_changed_at: life.desired_at,
+        actual_state: life.actual,
+        actual_state_changed_at: life.actual_at,
+        generation: life.generation,
+        applied_generation: life.applied_generation,
+        failures: life.failures,
+        created_at,
+    }
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<Json<Vec<WorkspaceView>>, Problem> {
+    caller.allow(Action::ListWorkspaces, Resource::Server)?;
+    let workspaces = api.workspaces.list();
+    Ok(Json(workspaces.iter().map(|it| view(&api, it)).collect()))
+}
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
+    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    let CreateWorkspace {
+        repository,
+        reference,
+        devfile_path,
+        agent,
+        backend,
+        name,
+    } = problem::object(&body)?;
+    if repository.is_empty() {
+        let problem = Problem::invalid("repository", "it is missing");
+        return Err(problem.hint("for example https://git.example.com/group/project.git"));
+    }
+    let name = match name {
+        None => name_from(&repository),
+        Some(name) => name.parse::<WorkspaceName>().map_err(|error| Problem::invalid("name", error.to_string()))?,
+    };
+    let agent = choose_agent(&api, agent.as_deref())?;
+    let request = Request {
+        owner: caller.user_id().unwrap_or_default(),
+        agent_id: agent.id,
+        backend: read_backend(backend.as_deref())?,
+        name,
+        repository,
+        reference,
+        devfile_path,
+    };
+    // Before the repository is read: that takes longer than saying so.
+    api.workspaces.check_name(&request.name)?;
+    let (workspace, content) = api.maker.make(request).await?;
+    let notes = content.notes.clone();
+    let workspace = api.workspaces.create(workspace, content).await?;
+    tracing::info!(workspace = %workspace.name, agent = %agent.name, "workspace created");
+    let mut answer = json!(view(&api, &workspace));
+    answer["notes"] = json!(notes);
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+fn choose_agent(api: &Api, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
+    if let Some(name) = name {
+        let shown: String = name.chars().take(80).collect();
+        let agent = api.directory.agent(name);
+        return agent.ok_or_else(|| {
+            Problem::unprocessable("agent", "no_such_agent", format!("there is no agent named {shown}"))
+                .hint("kas-stub agent list shows the agents there are")
+        });
+    }
+    let agents = api.directory.agents();
+    match agents.as_slice() {
+        [only] => Ok(Arc::clone(only)),
+        [] => Err(Problem::unprocessable("agent", "no_agent", "there is no agent yet")
+            .hint("kas-stub agent create NAME makes one")),
+        several => {
+            let names: Vec<_> = several.iter().map(|it| it.name.as_str()).take(10).collect();
+            let detail = "there are several agents, so one must be chosen";
+            Err(Problem::unprocessable("agent", "agent_needed", detail)
+                .hint(format!("one of {}", names.join(", "))))
+        }
+    }
+}
+
+fn read_backend(name: Option<&str>) -> Result<BackendKind, Problem> {
+    let Some(name) = name else {
+        return Ok(BackendKind::default());
+    };
+    let found = BackendKind::ALL.into_iter().find(|it| it.as_str() == name);
+    found.ok_or_else(|| {
+        let names = BackendKind::ALL.map(BackendKind::as_str);
+        Problem::invalid("backend", "there is no such backend").hint(format!("one of {}", names.join(", ")))
+    })
+}
+
+pub(super) async fn show(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    caller.allow(Action::ReadWorkspace, Resource::Server)?;
+    let workspace = find(&api, &name)?;
+    let mut answer = json!(view(&api, &workspace));
+    answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.notes);
+    Ok(Json(answer))
+}
+
+pub(super) async fn start(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
+    change(&api, &caller, &name, DesiredState::Running).await
+}
+
+pub(super) async fn stop(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
+    change(&api, &caller, &name, DesiredState::Stopped).await
+}
+
+pub(super) async fn restart(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
+    change(&api, &caller, &name, DesiredState::RestartRequested).await
+}
+
+pub(super) async fn delete(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
+    change(&api, &caller, &name, DesiredState::Terminated).await
+}
+
+async fn change(
+    api: &Api,
+    caller: &Caller,
+    name: &str,
+    desired: DesiredState,
+) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
+    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
+    let workspace = api.workspaces.wish(name, desired).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(api, &workspace))))
+}
+
+/// The steps of a workspace's life: those that were, then those that come. Ends when it is terminated.
+pub(super) async fn events(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    caller.allow(Action::ReadWorkspace, Resource::Server)?;
+    let workspace = find(&api, &name)?;
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let watch = Watch {
+        changes: api.workspaces.changes(),
+        id: workspace.id.clone(),
+        last: last.and_then(|value| value.parse().ok()).unwrap_or(0),
+        ready: VecDeque::new(),
+        cut: caller.cut(),
+        api,
+    };
+    let stream = futures::stream::unfold(watch, |mut watch| async move {
+        let event = watch.next().await?;
+        Some((Ok(event), watch))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// One who watches a workspace.
+struct Watch {
+    api: Api,
+    changes: tokio::sync::watch::Receiver<u64>,
+    id: String,
+    last: u64,
+    ready: VecDeque<Event>,
+    cut: Option<Cut>,
+}
+
+impl Watch {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            // Seen before it is looked, so that a change in between wakes us again.
+            self.changes.borrow_and_update();
+            let workspace = self.api.workspaces.by_id(&self.id)?;
+            for event in workspace.events.after(self.last) {
+                self.last = event.sequence;
+                let data = serde_json::to_string(event).unwrap_or_default();
+                let id = event.sequence.to_string();
+                self.ready.push_back(Event::default().event(event.step.name()).id(id).data(data));
+            }
+            if !self.ready.is_empty() {
+                continue;
+            }
+            if workspace.life.is_over() {
+                return None;
+            }
+            let cut = async {
+                match &self.cut {
+                    Some(cut) => cut.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = cut => return None,
+                () = self.api.stopping.cancelled() => return None,
+                changed = self.changes.changed() => changed.ok()?,
+            }
+        }
+    }
+}
+
+fn find(api: &Api, name: &str) -> Result<Arc<Workspace>, Problem> {
+    let found = api.workspaces.by_name(name);
+    found.ok_or_else(|| workspaces::Error::Unknown(name.chars().take(80).collect()).into())
+}
+
+impl From<MakeError> for Problem {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::Source(error) => {
+                let problem = Self::unprocessable(error.field, error.code, error.reason);
+                match error.hint {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                }
+            }
+            MakeError::Devfile {
+                path,
+                commit,
+                problems,
+            } => {
+                let short = commit.get(..12).unwrap_or(&commit);
+                let detail = match problems.as_slice() {
+                    [one] => format!(
+                        "{path} at commit {short}, line {}, {}: {}",
+                        one.line, one.field, one.reason
+                    ),
+                    several => format!("{path} at commit {short} has {} problems", several.len()),
+                };
+                Self::unprocessable("devfile", "invalid_devfile", detail).problems(json!(problems))
+            }
+        }
+    }
+}
+
+impl From<workspaces::Error> for Problem {
+    fn from(error: workspaces::Error) -> Self {
+        use workspaces::Error;
+        let detail = error.to_string();
+        match error {
+            Error::Exists(_) => Self::conflict("name", "workspace_exists", detail),
+            Error::TooMany => Self::new(StatusCode::CONFLICT, "limit_reached", detail),
+            Error::TooLarge => Self::unprocessable("devfile", "too_large", detail),
+            Error::Unknown(_) => Self::not_found(detail)
+                .hint("kas-stub workspace list shows the workspaces there are"),
+            Error::Terminated(_) => Self::new(StatusCode::CONFLICT, "terminated", detail),
+            Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail),
+            Error::Store(_) | Error::Corrupt { .. } | Error::Missing(_) => {
+                tracing::error!(error = chain(&error), "request failed");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the server could not keep or read it; its log says why",
+                )
+            }
+        }
+    }
+}

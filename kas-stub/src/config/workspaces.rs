@@ -1,0 +1,89 @@
+//! What a workspace gets that its devfile does not speak of.
+
+/// Defaults for workspaces.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WorkspaceDefaults {
+    /// The image that clones projects into a workspace's volume; it needs git and a POSIX shell.
+    #[arg(
+        long = "workspace-clone-image",
+        env = "KAS_STUB_WORKSPACE_CLONE_IMAGE",
+        value_name = "IMAGE",
+        default_value = DEFAULT_CLONE_IMAGE
+    )]
+    pub clone_image: String,
+
+    /// The storage class of workspaces' volumes [default: the cluster's].
+    #[arg(
+        long = "workspace-storage-class",
+        env = "KAS_STUB_WORKSPACE_STORAGE_CLASS",
+        value_name = "NAME"
+    )]
+    pub storage_class: Option<String>,
+
+    /// The size of a volume that says none.
+    #[arg(
+        long = "workspace-volume-size",
+        env = "KAS_STUB_WORKSPACE_VOLUME_SIZE",
+        value_name = "QUANTITY",
+        default_value = DEFAULT_VOLUME_SIZE
+    )]
+    pub volume_size: String,
+
+    /// The memory that a container asks for when its devfile does not say.
+    #[arg(
+        long = "workspace-memory-request",
+        env = "KAS_STUB_WORKSPACE_MEMORY_REQUEST",
+        value_name = "QUANTITY",
+        default_value = DEFAULT_MEMORY_REQUEST
+    )]
+    pub memory_request: String,
+
+    /// The memory that a container may use when its devfile does not say.
+    #[arg(
+        long = "workspace-memory-limit",
+        env = "KAS_STUB_WORKSPACE_MEMORY_LIMIT",
+        value_name = "QUANTITY",
+        default_value = DEFAULT_MEMORY_LIMIT
+    )]
+    pub memory_limit: Option<String>,
+
+    /// The processor time that a container asks for when its devfile does not say.
+    #[arg(
+        long = "workspace-cpu-request",
+        env = "KAS_STUB_WORKSPACE_CPU_REQUEST",
+        value_name = "QUANTITY",
+        default_value = DEFAULT_CPU_REQUEST
+    )]
+    pub cpu_request: String,
+
+    /// The processor time that a container may use when its devfile does not say [default: what the node has].
+    #[arg(
+        long = "workspace-cpu-limit",
+        env = "KAS_STUB_WORKSPACE_CPU_LIMIT",
+        value_name = "QUANTITY"
+    )]
+    pub cpu_limit: Option<String>,
+}
+
+/// Small, with git and a shell; GitLab's older workspaces used it too.
+const DEFAULT_CLONE_IMAGE: &str = "docker.io/alpine/git:2.45.2";
+const DEFAULT_VOLUME_SIZE: &str = "10Gi";
+/// Small enough that several idle workspaces fit on a node.
+const DEFAULT_MEMORY_REQUEST: &str = "128Mi";
+/// A language server and a build fit.
+const DEFAULT_MEMORY_LIMIT: &str = "4Gi";
+const DEFAULT_CPU_REQUEST: &str = "50m";
+
+impl Default for WorkspaceDefaults {
+    fn default() -> Self {
+        Self {
+            clone_image: DEFAULT_CLONE_IMAGE.into(),
+            storage_class: None,
+            volume_size: DEFAULT_VOLUME_SIZE.into(),
+            memory_request: DEFAULT_MEMORY_REQUEST.into(),
+            memory_limit: Some(DEFAULT_MEMORY_LIMIT.into()),
+            cpu_request: DEFAULT_CPU_REQUEST.into(),
+            cpu_limit: None,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Makes a workspace from a request: reads the devfile, judges it, renders it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use model::WorkspaceName;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use super::{
+    backend::{self, BackendKind},
+    events::Events,
+    render::{
+        Frame,
+        clone::repository_name,
+        devfile::{DevfileProblem, check},
+    },
+    source::{Devfiles, SourceError},
+    workspace::{Content, Life, Source, Workspace},
+};
+use crate::{config::WorkspaceDefaults, git::Git};
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) owner: u64,
+    pub(crate) agent_id: u64,
+    pub(crate) name: WorkspaceName,
+    pub(crate) backend: BackendKind,
+    pub(crate) repository: String,
+    pub(crate) reference: Option<String>,
+    pub(crate) devfile_path: Option<String>,
+}
+
+/// Why there is no workspace.
+#[derive(Debug)]
+pub(crate) enum MakeError {
+    Source(SourceError),
+    /// Everything that is wrong with the devfile.
+    Devfile {
+        path: String,
+        commit: String,
+        problems: Vec<DevfileProblem>,
+    },
+}
+
+/// Makes workspaces.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    devfiles: Devfiles,
+    defaults: WorkspaceDefaults,
+}
+
+impl Maker {
+    pub(crate) fn new(git: Arc<Git>, defaults: WorkspaceDefaults) -> Self {
+        Self {
+            devfiles: Devfiles::new(git),
+            defaults,
+        }
+    }
+
+    /// Makes a workspace; it is not kept yet.
+    pub(crate) async fn make(&self, request: Request) -> Result<(Workspace, Content), MakeError> {
+        let Request {
+            owner,
+            agent_id,
+            name,
+            backend: kind,
+            repository,
+            reference,
+            devfile_path,
+        } = request;
+        let read = self.devfiles.read(&repository, reference.as_deref(), devfile_path.as_deref());
+        let devfile = read.await.map_err(MakeError::Source)?;
+        let (flattened, notes) = check(&devfile.path, &devfile.text).map_err(|problems| {
+            MakeError::Devfile {
+                path: devfile.path.clone(),
+                commit: devfile.commit.clone(),
+                problems,
+            }
+        })?;
+        let now = Timestamp::now();
+        let workspace = Workspace {
+            id: random_uuid(),
+            namespace: name.own_namespace(),
+            name,
+            owner,
+            agent_id,
+            own_namespace: true,
+            backend: kind,
+            source: Source {
+                repository,
+                reference,
+                commit: devfile.commit,
+                devfile_path: devfile.path,
+            },
+            created_at: now,
+            life: Life::new(now),
+            events: Events::default(),
+        };
+        let frame = Frame {
+            id: &workspace.id,
+            name: &workspace.name,
+            namespace: &workspace.namespace,
+            agent_id,
+            source: &workspace.source,
+            defaults: &self.defaults,
+        };
+        let objects = backend::for_kind(kind).objects(&frame, &flattened);
+        let content = Content {
+            devfile: devfile.text.to_string(),
+            objects,
+            notes,
+        };
+        Ok((workspace, content))
+    }
+}
+
+/// A name for a workspace that was given none: its repository's, and a few letters that make it another one each time.
+pub(crate) fn name_from(repository: &str) -> WorkspaceName {
+    let mut base = repository_name(repository);
+    base.truncate(34);
+    let base = base.trim_matches('-');
+    let letter = if base.starts_with(|c: char| c.is_ascii_lowercase()) { "" } else { "w-" };
+    let random: String = random_bytes::<5>().iter().map(|it| char::from(b'a' + it % 26)).collect();
+    let name = format!("{letter}{base}-{random}");
+    name.parse().unwrap_or_else(|_| {
+        format!("workspace-{random}").parse().expect("letters and a '-' are a name")
+    })
+}
+
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).expect("the system has random numbers");
+    bytes
+}
+
+/// A random UUID (version 4).
+fn random_uuid() -> String {
+    let mut bytes = random_bytes::<16>();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_repositories() {
+        for (url, start) in [
+            ("https://git.example.com/group/My_App.git", "my-app-"),
+            ("https://git.example.com/1", "w-1-"),
+            ("https://git.example.com/ä", "workspace-"),
+            (&format!("https://git.example.com/{}", "x".repeat(200)), "xxx"),
+        ] {
+            let name = name_from(url);
+            assert!(name.as_str().starts_with(start) || start == "workspace-", "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_are_uuids_of_version_4() {
+        let id = random_uuid();
+        assert_eq!(id.len(), 36);
+        assert_eq!(&id[14..15], "4");
+        assert!("89ab".contains(&id[19..20]), "{id}");
+        assert_ne!(id, random_uuid());
+    }
+}
