@@ -1,0 +1,137 @@
+//! Texts, JSON and YAML for the terminal and for programs.
+
+use clap::ValueEnum;
+use devfile::diagnostic::{Diagnostic, Severity, has_errors};
+use serde_json::{Value, json};
+
+/// Form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people; objects as YAML.
+    Text,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// What became of one input.
+pub(super) enum Outcome {
+    Checked {
+        name: String,
+        diagnostics: Vec<Diagnostic>,
+    },
+    Unreadable {
+        name: String,
+        reason: String,
+    },
+}
+
+impl Outcome {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Checked { diagnostics, .. } => u8::from(has_errors(diagnostics)),
+            Self::Unreadable { .. } => 2,
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Checked { name, diagnostics } => json!({
+                "input": name,
+                "valid": !has_errors(diagnostics),
+                "diagnostics": diagnostics,
+            }),
+            Self::Unreadable { name, reason } => json!({
+                "input": name,
+                "valid": false,
+                "error": reason,
+                "diagnostics": [],
+            }),
+        }
+    }
+}
+
+/// All outcomes; with a summary if there are several.
+pub(super) fn outcomes(all: &[Outcome], format: Format, color: bool) -> String {
+    let valid = all
+        .iter()
+        .filter(|outcome| outcome.exit_code() == 0)
+        .count();
+    let unreadable = all
+        .iter()
+        .filter(|outcome| outcome.exit_code() == 2)
+        .count();
+    if format != Format::Text {
+        let value = json!({
+            "inputs": all.iter().map(Outcome::to_json).collect::<Vec<_>>(),
+            "summary": {"valid": valid, "invalid": all.len() - valid - unreadable, "unreadable": unreadable},
+        });
+        return self::value(&value, format);
+    }
+    let mut text = String::new();
+    for outcome in all {
+        match outcome {
+            Outcome::Checked { name, diagnostics } => {
+                text.push_str(&self::diagnostics(diagnostics, color));
+                if !has_errors(diagnostics) {
+                    text.push_str(&format!("{name}: valid\n"));
+                }
+            }
+            Outcome::Unreadable { reason, .. } => text.push_str(&format!("{reason}\n")),
+        }
+    }
+    if all.len() > 1 {
+        text.push_str(&format!(
+            "{valid} valid, {} with errors, {unreadable} unreadable\n",
+            all.len() - valid - unreadable
+        ));
+    }
+    text
+}
+
+/// Diagnostics for people.
+pub(super) fn diagnostics(all: &[Diagnostic], color: bool) -> String {
+    let mut text = String::new();
+    for diagnostic in all {
+        // What stands in a devfile must not steer the terminal.
+        let shown: String = diagnostic
+            .to_string()
+            .chars()
+            .map(|c| {
+                if c.is_control() && c != '\n' {
+                    '\u{fffd}'
+                } else {
+                    c
+                }
+            })
+            .collect();
+        if color {
+            let (word, code) = match diagnostic.severity {
+                Severity::Error => ("error[", "31;1"),
+                Severity::Warning => ("warning[", "33;1"),
+            };
+            let colored = format!("\u{1b}[{code}m{word}");
+            let shown = shown
+                .replacen(word, &colored, 1)
+                .replacen("]: ", "]\u{1b}[0m: ", 1);
+            text.push_str(&shown);
+        } else {
+            text.push_str(&shown);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A value as JSON or YAML.
+pub(super) fn value(value: &Value, format: Format) -> String {
+    match format {
+        Format::Json => {
+            let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+            text.push('\n');
+            text
+        }
+        Format::Text | Format::Yaml => devfile::yaml_text(value),
+    }
+}

@@ -1,0 +1,9 @@
+//! `devfile validate|flatten|render|explain`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,218 @@
+//! A flattened devfile to Kubernetes objects, or to a DevWorkspace.
+//!
+//! The same input gives the same bytes: lists keep the devfile's order, mappings are sorted, nothing is random. What a
+//! renderer accepts but does not do comes back as [`Note`]s.
+
+mod dev_workspace;
+mod kubernetes;
+mod lifecycle;
+mod names;
+mod network;
+mod options;
+mod overrides;
+mod pod;
+mod projects;
+mod resources;
+mod storage;
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::model::{ComponentKind, Devfile};
+
+pub use dev_workspace::dev_workspace;
+pub(crate) use kubernetes::kubernetes_objects;
+pub use names::{cut_name, workspace_name};
+pub use options::{
+    Entrypoint, OverridePolicy, ProjectClone, RenderOptions, ResourceDefaults, StorageDefaults,
+    WorkspaceUser,
+};
+
+/// What a renderer accepts but does not do, or does in another way than might be expected.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Note {
+    /// Which value, as `components[name=tools].container.dedicatedPod`.
+    pub path: String,
+    /// What is not done.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, what, why } = self;
+        write!(f, "{path}: {what}: {why}")
+    }
+}
+
+/// Objects in the order in which they are applied, and what is not in them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rendered {
+    /// The objects.
+    pub objects: Vec<Value>,
+    /// What is not done.
+    pub notes: Vec<Note>,
+}
+
+/// Why a devfile cannot be rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// The workspace's name cannot be that of Kubernetes objects.
+    WorkspaceName {
+        /// The name.
+        name: String,
+    },
+    /// A plugin or parent is still named: the devfile was not flattened.
+    NotFlattened {
+        /// The component.
+        component: String,
+    },
+    /// A kubernetes component's text holds no objects.
+    KubernetesObjects {
+        /// The component.
+        component: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A project would be cloned outside of the projects' folder.
+    ClonePath {
+        /// The project.
+        project: String,
+        /// Its path.
+        path: String,
+    },
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorkspaceName { name } => write!(
+                f,
+                "{name:?} cannot be a workspace's name: lower-case letters, digits and hyphens, a letter first, at most {} characters",
+                names::MAX_WORKSPACE_NAME
+            ),
+            Self::NotFlattened { component } => {
+                write!(
+                    f,
+                    "component {component} is a plugin; flatten the devfile first"
+                )
+            }
+            Self::KubernetesObjects { component, reason } => {
+                write!(
+                    f,
+                    "component {component} holds no Kubernetes objects: {reason}"
+                )
+            }
+            Self::ClonePath { project, path } => write!(
+                f,
+                "project {project} would be cloned to {path:?}, outside of the projects' folder"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RenderError {}
+
+/// Collects notes while rendering.
+#[derive(Debug, Default)]
+struct Notes(Vec<Note>);
+
+impl Notes {
+    fn add(&mut self, path: impl Into<String>, what: impl Into<String>, why: impl Into<String>) {
+        let note = Note {
+            path: path.into(),
+            what: what.into(),
+            why: why.into(),
+        };
+        if !self.0.contains(&note) {
+            self.0.push(note);
+        }
+    }
+}
+
+/// Renders to Kubernetes objects: volume claims, Services, the devfile's own objects, Deployments.
+///
+/// # Errors
+/// When the devfile was not flattened or checked before, or the name is none.
+pub fn render(devfile: &Devfile, options: &RenderOptions) -> Result<Rendered, RenderError> {
+    if !names::is_workspace_name(&options.name) {
+        return Err(RenderError::WorkspaceName {
+            name: options.name.clone(),
+        });
+    }
+    let mut notes = Notes::default();
+    for component in &devfile.components {
+        let path = format!("components[name={}]", component.name);
+        match &component.kind {
+            ComponentKind::Plugin(_) => {
+                return Err(RenderError::NotFlattened {
+                    component: component.name.clone(),
+                });
+            }
+            ComponentKind::Image(_) => notes.add(
+                format!("{path}.image"),
+                "the image is not built",
+                "images are built before a workspace starts",
+            ),
+            ComponentKind::Custom(_) => notes.add(
+                format!("{path}.custom"),
+                "the component is left out",
+                "only the tool that defines it knows it",
+            ),
+            ComponentKind::Container(_)
+            | ComponentKind::Volume(_)
+            | ComponentKind::Kubernetes(_)
+            | ComponentKind::Openshift(_) => {}
+        }
+    }
+    let plan = lifecycle::plan(devfile, &mut notes);
+    let storage = storage::plan(devfile, options, &mut notes);
+    let own = kubernetes::render(devfile, options, &plan, &mut notes)?;
+    let pods = pod::render(devfile, options, &plan, &storage, &mut notes)?;
+
+    let mut objects = storage.claims(options);
+    for pod in &pods {
+        objects.extend(network::service(pod, options));
+    }
+    objects.extend(own);
+    objects.extend(pods.iter().map(|pod| pod.deployment(options)));
+    Ok(Rendered {
+        objects,
+        notes: notes.0,
+    })
+}
+
+/// The head of an object that is made for the workspace.
+fn metadata(options: &RenderOptions, name: &str) -> Map<String, Value> {
+    let mut metadata = Map::new();
+    metadata.insert("name".into(), name.into());
+    metadata.insert("namespace".into(), options.namespace.clone().into());
+    if !options.labels.is_empty() {
+        metadata.insert("labels".into(), json!(options.labels));
+    }
+    if !options.annotations.is_empty() {
+        metadata.insert("annotations".into(), json!(options.annotations));
+    }
+    metadata
+}
+
+/// Adds annotations to the head of an object.
+fn annotate<'a>(
+    metadata: &mut Map<String, Value>,
+    more: impl IntoIterator<Item = (&'a String, &'a String)>,
+) {
+    for (key, value) in more {
+        let annotations = metadata
+            .entry("annotations")
+            .or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(annotations) = annotations {
+            annotations
+                .entry(key.clone())
+                .or_insert_with(|| value.clone().into());
+        }
+    }
+}

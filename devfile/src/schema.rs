@@ -1,0 +1,178 @@
+//! The published JSON schemas of all versions, and checking a tree against one.
+//!
+//! The schemas use twelve keywords and four patterns; a reader for just these knows every value's place and can say
+//! what would be right. A test makes sure that a newer schema does not bring a keyword this reader does not know.
+
+mod check;
+mod pattern;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+pub(crate) use check::{check, nearest};
+use pattern::Pattern;
+
+/// One schema, or the part of it for one value.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Schema {
+    #[serde(rename = "type")]
+    kind: Option<Kind>,
+    #[serde(default)]
+    properties: BTreeMap<String, Schema>,
+    #[serde(default)]
+    required: Vec<String>,
+    #[serde(default)]
+    additional_properties: Option<Additional>,
+    #[serde(default)]
+    items: Option<Box<Schema>>,
+    #[serde(default, rename = "enum")]
+    allowed: Vec<String>,
+    #[serde(default)]
+    pattern: Option<Pattern>,
+    #[serde(default)]
+    max_length: Option<usize>,
+    #[serde(default)]
+    one_of: Vec<Alternative>,
+    #[serde(default)]
+    unique_items: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Object,
+    Array,
+    String,
+    Integer,
+    Boolean,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Object => "a mapping",
+            Self::Array => "a list",
+            Self::String => "a text",
+            Self::Integer => "an integer",
+            Self::Boolean => "true or false",
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Additional {
+    Allowed(bool),
+    Schema(Box<Schema>),
+}
+
+/// All that the schemas say in an alternative is which field makes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Alternative {
+    required: [String; 1],
+}
+
+impl Schema {
+    fn one_of_names(&self) -> impl Iterator<Item = &str> {
+        self.one_of
+            .iter()
+            .map(|alternative| alternative.required[0].as_str())
+    }
+}
+
+/// A version of the devfile standard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// 2.0.0
+    V2_0_0,
+    /// 2.1.0
+    V2_1_0,
+    /// 2.2.0
+    V2_2_0,
+    /// 2.2.1
+    V2_2_1,
+    /// 2.2.2
+    V2_2_2,
+    /// 2.3.0
+    V2_3_0,
+}
+
+impl Version {
+    /// All versions, oldest first.
+    pub const ALL: [Self; 6] = [
+        Self::V2_0_0,
+        Self::V2_1_0,
+        Self::V2_2_0,
+        Self::V2_2_1,
+        Self::V2_2_2,
+        Self::V2_3_0,
+    ];
+
+    /// The newest one.
+    pub const NEWEST: Self = Self::V2_3_0;
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V2_0_0 => "2.0.0",
+            Self::V2_1_0 => "2.1.0",
+            Self::V2_2_0 => "2.2.0",
+            Self::V2_2_1 => "2.2.1",
+            Self::V2_2_2 => "2.2.2",
+            Self::V2_3_0 => "2.3.0",
+        }
+    }
+
+    /// Reads a `schemaVersion`. What follows a hyphen does not count.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let core = text.split('-').next().unwrap_or_default();
+        Self::ALL.into_iter().find(|version| version.name() == core)
+    }
+
+    pub(crate) fn schema(self) -> &'static Schema {
+        static SCHEMAS: [OnceLock<Schema>; 4] = [const { OnceLock::new() }; 4];
+        // 2.2.1 and 2.3.0 changed descriptions only.
+        let (slot, text) = match self {
+            Self::V2_0_0 => (0, include_str!("../schemas/devfile-2.0.0.json")),
+            Self::V2_1_0 => (1, include_str!("../schemas/devfile-2.1.0.json")),
+            Self::V2_2_0 | Self::V2_2_1 => (2, include_str!("../schemas/devfile-2.2.0.json")),
+            Self::V2_2_2 | Self::V2_3_0 => (3, include_str!("../schemas/devfile-2.2.2.json")),
+        };
+        SCHEMAS[slot].get_or_init(|| load(text))
+    }
+}
+
+/// The schema of a DevWorkspace object; a template's `spec` is its `spec.template`.
+pub(crate) fn dev_workspace() -> &'static Schema {
+    static SCHEMA: OnceLock<Schema> = OnceLock::new();
+    SCHEMA.get_or_init(|| load(include_str!("../schemas/dev-workspace.json")))
+}
+
+/// The schema of a DevWorkspaceTemplate's `spec`.
+pub(crate) fn template() -> &'static Schema {
+    let spec = &dev_workspace().properties["spec"];
+    &spec.properties["template"]
+}
+
+fn load(text: &str) -> Schema {
+    serde_json::from_str(text).expect("the schemas are part of the crate and read by its tests")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_has_only_keywords_that_are_read() {
+        for version in Version::ALL {
+            assert!(version.schema().properties.contains_key("components"));
+        }
+        assert!(template().properties.contains_key("components"));
+    }
+}
