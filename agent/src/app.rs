@@ -18,7 +18,7 @@ use crate::kas::health::{Health, chain};
 use crate::kas::{Connector, Credentials, Follow, Presence, follow_configuration, keep_registered};
 use crate::kubernetes::{ApiServer, KubernetesVersion};
 use crate::metrics::Metrics;
-use crate::module::{Context, Module};
+use crate::module::{Context, Control, Module};
 use crate::readiness::Readiness;
 use crate::tunnel::services::Services;
 use crate::tunnel::{self, Tunnel};
@@ -108,6 +108,12 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
     let reachable_tunnel = Arc::new(Notify::new());
     let reachable_registration = Arc::new(Notify::new());
 
+    let module_control = Arc::new(Control {
+        client: control.clone(),
+        presence: presence.clone(),
+        health: Arc::clone(&health),
+    });
+
     let tasks = &stop.tasks;
     tasks.spawn(ask_version(api_server, version, stop.clone()));
     tasks.spawn(keep_registered(
@@ -139,6 +145,7 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
     for module in modules {
         let context = Context {
             configuration: configuration_watch.clone(),
+            control: Arc::clone(&module_control),
             metrics: metrics.clone(),
             stop: stop.clone(),
         };

@@ -2,4 +2,5 @@
 
 pub(crate) mod configuration;
 pub(crate) mod http;
+pub(crate) mod reconcile;
 pub(crate) mod tunnel;

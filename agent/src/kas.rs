@@ -16,6 +16,8 @@ use proto::agent_configuration::rpc::agent_configuration_client::AgentConfigurat
 use proto::agent_configuration::rpc::{ConfigurationRequest, ConfigurationResponse};
 use proto::agent_registrar::rpc::agent_registrar_client::AgentRegistrarClient;
 use proto::agent_registrar::rpc::{RegisterRequest, UnregisterRequest};
+use proto::remote_development::rpc::remote_development_client::RemoteDevelopmentClient;
+use proto::remote_development::rpc::{ReconcileRequest, ReconcileResponse};
 use proto::reverse_tunnel::rpc::reverse_tunnel_client::ReverseTunnelClient;
 use proto::reverse_tunnel::rpc::{ConnectRequest, ConnectResponse};
 use tonic::codec::CompressionEncoding;
@@ -126,6 +128,18 @@ impl Client {
         let response = ReverseTunnelClient::new(self.channel.clone())
             .accept_compressed(CompressionEncoding::Gzip)
             .connect(self.request(frames))
+            .await?;
+        Ok(response.into_inner())
+    }
+
+    /// Opens the stream that workspaces are reconciled on.
+    pub(crate) async fn reconcile(
+        &self,
+        requests: impl Stream<Item = ReconcileRequest> + Send + 'static,
+    ) -> Result<Streaming<ReconcileResponse>, Status> {
+        let response = RemoteDevelopmentClient::new(self.channel.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .reconcile(self.request(requests))
             .await?;
         Ok(response.into_inner())
     }

@@ -175,7 +175,8 @@ pub(crate) struct KubernetesVersion {
     pub(crate) platform: String,
 }
 
-async fn kube_config(access: &ClusterAccess) -> Result<kube::Config, Error> {
+/// How the API server is reached.
+pub(crate) async fn kube_config(access: &ClusterAccess) -> Result<kube::Config, Error> {
     let ClusterAccess {
         kubeconfig,
         context,

@@ -9,6 +9,8 @@ use futures::future::BoxFuture;
 
 use crate::configuration::{Configuration, Section, Watch};
 use crate::drain::Stop;
+use crate::kas::health::Health;
+use crate::kas::{Client, Presence};
 use crate::metrics::Metrics;
 use crate::tunnel::call::Handler;
 
@@ -51,10 +53,19 @@ impl std::fmt::Debug for Served {
 #[derive(Debug, Clone)]
 pub struct Context {
     pub(crate) configuration: Watch,
+    pub(crate) control: Arc<Control>,
     /// The agent's metrics.
     pub metrics: Metrics,
     /// When to end.
     pub stop: Stop,
+}
+
+/// The control connection to the server, for a module's own calls.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) client: Client,
+    pub(crate) presence: Presence,
+    pub(crate) health: Arc<Health>,
 }
 
 impl Context {

@@ -2,6 +2,7 @@
 
 pub mod kubernetes_api;
 pub mod observability;
+pub mod remote_development;
 
 use crate::config::Config;
 use crate::module::Module;
@@ -16,5 +17,6 @@ pub async fn all(config: &Config, log_levels: LogLevels) -> anyhow::Result<Vec<B
     Ok(vec![
         Box::new(observability::Observability::new(log_levels)),
         Box::new(kubernetes_api::KubernetesApi::try_new(config).await?),
+        Box::new(remote_development::RemoteDevelopment::try_new(config).await?),
     ])
 }

@@ -118,11 +118,11 @@ fn of_pod(pod: &PodSeen, events: &[EventSeen], found: &mut Vec<Failure>) {
 
 fn of_container(container: &ContainerSeen, events: &[&EventSeen], found: &mut Vec<Failure>) {
     let name = container.name.as_str();
-    if container.is_cloner() {
-        if let Some(failure) = clone_failure(container) {
-            found.push(failure);
-            return;
-        }
+    if container.is_cloner()
+        && let Some(failure) = clone_failure(container)
+    {
+        found.push(failure);
+        return;
     }
     match &container.state {
         ContainerState::Running => {}

@@ -186,7 +186,8 @@ impl PodSeen {
 impl PodSeen {
     /// Something in it waits.
     pub(crate) fn is_pending(&self) -> bool {
-        let waits = |container: &ContainerSeen| matches!(container.state, ContainerState::Waiting { .. });
+        let waits =
+            |container: &ContainerSeen| matches!(container.state, ContainerState::Waiting { .. });
         self.containers.iter().any(waits)
     }
 }

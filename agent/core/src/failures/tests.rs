@@ -61,7 +61,7 @@ fn an_image_that_cannot_be_had() {
         ("ImagePullBackOff", pull(&format!("rpc error: code = NotFound desc = failed to pull and unpack image \"{IMAGE}\": failed to resolve reference \"{IMAGE}\": {IMAGE}: not found")), C::ImageNotFound),
         ("ErrImagePull", format!("failed to pull and unpack image \"{IMAGE}\": failed to resolve reference \"{IMAGE}\": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed"), C::ImageUnauthorized),
         ("ErrImagePull", format!("failed to resolve reference \"{IMAGE}\": unexpected status from HEAD request to https://registry.example.com/v2/: 401 Unauthorized"), C::ImageUnauthorized),
-        ("ErrImagePull", format!("failed to do request: Head \"https://registry.example.com/v2/\": dial tcp: lookup registry.example.com on 10.96.0.10:53: no such host"), C::ImageUnreachable),
+        ("ErrImagePull", "failed to do request: Head \"https://registry.example.com/v2/\": dial tcp: lookup registry.example.com on 10.96.0.10:53: no such host".to_owned(), C::ImageUnreachable),
         ("ErrImagePull", "failed to do request: dial tcp 10.0.0.1:443: connect: connection refused".to_owned(), C::ImageUnreachable),
         ("ImagePullBackOff", pull("failed to copy: httpReadSeeker: failed open: unexpected status code 503 Service Unavailable"), C::ImageUnreachable),
         ("InvalidImageName", "Failed to apply default image tag \"A B\": couldn't parse image name \"A B\": invalid reference format".to_owned(), C::ImageInvalid),
@@ -253,7 +253,10 @@ fn events_tell_of_pulls_that_go_on_and_of_volumes() {
         format!("Successfully pulled image \"{IMAGE}\" in 3s"),
     );
     assert_eq!(of_one(&pod, &[]), []);
-    assert_eq!(of_one(&pod, &[pulling.clone()])[0].code, C::ImagePulling);
+    assert_eq!(
+        of_one(&pod, std::slice::from_ref(&pulling))[0].code,
+        C::ImagePulling
+    );
     assert_eq!(of_one(&pod, &[pulling.clone(), pulled]), []);
     let mount = event(
         "FailedMount",

@@ -168,7 +168,7 @@ impl Reconciler {
     }
 
     /// A watch's list is complete.
-    pub fn handle_list_complete(&mut self, source: Source, now: Duration) {
+    pub fn handle_list_complete(&mut self, source: Source) {
         self.store.complete_list(source);
         if self.store.is_ready() && !self.was_ready {
             self.was_ready = true;
@@ -178,19 +178,19 @@ impl Reconciler {
         if matches!(source, Source::Objects(_)) && self.was_ready {
             self.mark_all();
         }
-        self.mark_seen(now);
+        self.mark_seen();
     }
 
     /// A watch shows something.
-    pub fn handle_seen(&mut self, item: Item, now: Duration) {
+    pub fn handle_seen(&mut self, item: Item) {
         self.store.see(item);
-        self.mark_seen(now);
+        self.mark_seen();
     }
 
     /// A watch shows that something is gone.
-    pub fn handle_gone(&mut self, item: Item, now: Duration) {
+    pub fn handle_gone(&mut self, item: Item) {
         self.store.gone(item);
-        self.mark_seen(now);
+        self.mark_seen();
     }
 
     /// The server says what it wants. `desired` comes without objects.
@@ -353,10 +353,12 @@ impl Reconciler {
                             self.store.see(item);
                         }
                     }
-                    Fact::Seen(Item::Object(key, mut meta, detail)) => {
+                    Fact::Seen(Item::Object(key, mut meta, _)) => {
                         // Also what is somebody else's is known under this workspace's place, until the next attempt.
+                        // Only its marks were read.
                         meta.workspace = Some(place.name.clone());
-                        self.store.see(Item::Object(key, meta, detail));
+                        self.store
+                            .see(Item::Object(key, meta, super::store::Detail::None));
                     }
                     Fact::Seen(item) => self.store.see(item),
                     Fact::Absent(key) => self.store.absent(&place, &key),
@@ -396,7 +398,7 @@ impl Reconciler {
         }
         self.schedule.ended(id, end, now);
         self.dirty.insert(id.clone());
-        self.mark_seen(now);
+        self.mark_seen();
     }
 
     /// Reports that the server has not got: only news, or (`full`) everything there is.
@@ -432,13 +434,13 @@ impl Reconciler {
         !self.unsent.is_empty()
     }
 
-    /// Whether the server should be asked for everything, since objects are missing here.
+    /// When the server should be asked for everything, if objects are missing here.
     #[must_use]
-    pub fn wants_full_poll(&self, now: Duration) -> bool {
-        self.wants_full
-            && self
-                .last_full
-                .is_none_or(|last| now >= last + FULL_POLL_SPACING)
+    pub fn full_poll_due(&self) -> Option<Duration> {
+        let due = self
+            .last_full
+            .map_or(Duration::ZERO, |last| last + FULL_POLL_SPACING);
+        self.wants_full.then_some(due)
     }
 
     /// What was taken by [`Reconciler::take_reports`] has arrived: who is reported as terminated can be forgotten.
@@ -516,12 +518,8 @@ impl Reconciler {
     /// When something falls due by itself.
     #[must_use]
     pub fn next_wake(&self) -> Option<Duration> {
-        let full = self.wants_full.then(|| {
-            self.last_full
-                .map_or(Duration::ZERO, |last| last + FULL_POLL_SPACING)
-        });
         let looks = self.entries.values().filter_map(Entry::look_due).min();
-        [self.schedule.next_wake(), looks, full]
+        [self.schedule.next_wake(), looks]
             .into_iter()
             .flatten()
             .min()
@@ -572,7 +570,7 @@ impl Reconciler {
     }
 
     /// Marks the workspaces of which something was seen, and takes up those that only their inventory tells of.
-    fn mark_seen(&mut self, now: Duration) {
+    fn mark_seen(&mut self) {
         let (places, namespaces) = self.store.take_dirty();
         for place in places {
             if let Some(inventory) = self.store.seat(&place).and_then(|seat| seat.inventory())
@@ -597,7 +595,6 @@ impl Reconciler {
             let ids = self.by_place.iter().filter(|(place, _)| lives_there(place));
             self.dirty.extend(ids.flat_map(|(_, ids)| ids).cloned());
         }
-        let _ = now;
     }
 
     fn decide_one(&mut self, id: &WorkspaceId, now: Duration) {

@@ -289,10 +289,6 @@ impl Store {
         self.seats.get(place)
     }
 
-    pub(super) fn seats(&self) -> impl Iterator<Item = (&Place, &Seat)> {
-        self.seats.iter()
-    }
-
     pub(super) fn take_dirty(&mut self) -> (BTreeSet<Place>, BTreeSet<String>) {
         (
             std::mem::take(&mut self.dirty),

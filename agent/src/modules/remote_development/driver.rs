@@ -1,0 +1,401 @@
+//! The task that owns the state of all workspaces: tells it what happens, and does what it says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::failures::EventSeen;
+use agent_core::reconcile::{
+    Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
+};
+use prost::Message as _;
+use proto::remote_development::rpc::{Poll, WorkspaceReport};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::api::Api;
+use super::apply;
+use super::assemble::Said;
+use super::link::{self, Event};
+use super::watches::{self, Change};
+use crate::convert;
+use crate::module::Context;
+
+/// Changes of the cluster that wait to be taken in. A watch that is faster waits.
+const MAX_CHANGES: usize = 256;
+/// Changes taken in before anything is judged: a burst costs one judgement of each workspace.
+const BATCH: usize = 256;
+/// What the server said that waits to be taken in; each can be a whole workspace.
+const MAX_SAID: usize = 8;
+/// Polls are no closer together, so that many changes go in one.
+const POLL_SPACING: Duration = Duration::from_millis(100);
+/// The full poll's interval until the server says another, and its bounds.
+const FULL_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const FULL_INTERVAL_BOUNDS: (Duration, Duration) =
+    (Duration::from_secs(10), Duration::from_secs(24 * 60 * 60));
+/// A page is full at this size: half of what a message may have.
+const PAGE_BYTES: usize = 512 * 1024;
+/// Events are read of so many workspaces at the same time.
+const MAX_LOOKS: usize = 4;
+/// Events of one Pod; it has a few, of which the last matter.
+const MAX_EVENTS: u32 = 50;
+/// However many things fall due: no tighter loop than this.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
+
+/// Reconciles until it is dropped, with everything it started.
+pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context: &Context) {
+    let (changes, changed) = mpsc::channel(MAX_CHANGES);
+    let (events, said) = mpsc::channel(MAX_SAID);
+    let mut tasks = watches::start(client, agent_id, &changes);
+    tasks.spawn(link::run(Arc::clone(&context.control), term, events));
+    Driver {
+        agent_id,
+        api: Api::new(client.clone()),
+        start: Instant::now(),
+        reconciler: Reconciler::new(agent_id),
+        attempts: JoinSet::new(),
+        attempt_ids: BTreeMap::new(),
+        looks: JoinSet::new(),
+        stream: None,
+        full_interval: FULL_INTERVAL,
+    }
+    .run(changed, said)
+    .await;
+    drop(tasks);
+}
+
+struct Driver {
+    agent_id: i64,
+    api: Api,
+    start: Instant,
+    reconciler: Reconciler,
+    attempts: JoinSet<Outcome>,
+    attempt_ids: BTreeMap<Id, WorkspaceId>,
+    looks: JoinSet<(WorkspaceId, Vec<EventSeen>)>,
+    stream: Option<Stream>,
+    full_interval: Duration,
+}
+
+/// An open stream to the server.
+#[derive(Debug)]
+struct Stream {
+    polls: mpsc::Sender<Vec<Poll>>,
+    number: u64,
+    /// The poll that is not answered yet. There is one at a time: what happens meanwhile goes into the next.
+    unanswered: Option<Instant>,
+    last_poll: Option<Instant>,
+    next_full: Instant,
+}
+
+/// Why the driver woke. One is made at a time.
+#[expect(clippy::large_enum_variant, reason = "none is kept")]
+enum Wake {
+    Changed(Source, Change),
+    Link(Event),
+    AttemptEnded(Result<(Id, Outcome), JoinError>),
+    Looked(Result<(WorkspaceId, Vec<EventSeen>), JoinError>),
+    Due,
+    /// A task that must not end has ended.
+    Broken,
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        mut changed: mpsc::Receiver<(Source, Change)>,
+        mut said: mpsc::Receiver<Event>,
+    ) {
+        let mut was_ready = false;
+        loop {
+            self.act();
+            if !was_ready && self.reconciler.is_ready() {
+                was_ready = true;
+                tracing::info!(workspaces = self.reconciler.len(), "the cluster is known");
+            }
+            let wake = self.next_wake();
+            // Every branch is cancel-safe: channels and join sets lose nothing.
+            let wake = tokio::select! {
+                change = changed.recv() => change.map_or(Wake::Broken, |(source, change)| Wake::Changed(source, change)),
+                event = said.recv() => event.map_or(Wake::Broken, Wake::Link),
+                Some(ended) = self.attempts.join_next_with_id() => Wake::AttemptEnded(ended),
+                Some(looked) = self.looks.join_next() => Wake::Looked(looked),
+                () = tokio::time::sleep_until(wake) => Wake::Due,
+            };
+            match wake {
+                Wake::Changed(source, change) => {
+                    self.take_change(source, change);
+                    for _ in 0..BATCH {
+                        let Ok((source, change)) = changed.try_recv() else {
+                            break;
+                        };
+                        self.take_change(source, change);
+                    }
+                }
+                Wake::Link(event) => self.take_event(event),
+                Wake::AttemptEnded(ended) => self.end_attempt(ended),
+                Wake::Looked(Ok((id, events))) => self.reconciler.handle_events(&id, events),
+                Wake::Looked(Err(error)) => tracing::error!(%error, "reading events ended badly"),
+                Wake::Due => {}
+                Wake::Broken => return,
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn take_change(&mut self, source: Source, change: Change) {
+        match change {
+            Change::ListBegins => self.reconciler.handle_list_begins(source),
+            Change::Seen(item) => self.reconciler.handle_seen(item),
+            Change::Gone(item) => self.reconciler.handle_gone(item),
+            Change::ListComplete => self.reconciler.handle_list_complete(source),
+        }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Opened(polls) => {
+                self.reconciler.forget_sent();
+                self.stream = Some(Stream {
+                    polls,
+                    number: 0,
+                    unanswered: None,
+                    last_poll: None,
+                    next_full: Instant::now(),
+                });
+            }
+            Event::Closed => self.stream = None,
+            Event::Said(Said::Settings(settings)) => {
+                let (shortest, longest) = FULL_INTERVAL_BOUNDS;
+                if settings.full_interval_ms > 0 {
+                    let interval = Duration::from_millis(settings.full_interval_ms);
+                    self.full_interval = interval.clamp(shortest, longest);
+                }
+                let next = Instant::now() + self.full_interval;
+                if let Some(stream) = &mut self.stream
+                    && stream.number > 0
+                {
+                    stream.next_full = stream.next_full.min(next);
+                }
+            }
+            Event::Said(Said::Wish(desired, content)) => {
+                let (id, name) = (desired.id.clone(), desired.name.to_string());
+                let (generation, state) = (desired.generation, desired.state);
+                let taken = self.reconciler.handle_wish(desired, content, self.now());
+                match taken {
+                    Taken::New => tracing::info!(id, name, generation, ?state, "workspace wanted"),
+                    Taken::Known | Taken::Older => {
+                        tracing::debug!(id, name, generation, ?state, ?taken, "nothing new")
+                    }
+                    Taken::Rejected => tracing::warn!(
+                        id,
+                        name,
+                        generation,
+                        "what the server wants may not be applied"
+                    ),
+                }
+            }
+            Event::Said(Said::Answered(number)) => {
+                if let Some(stream) = &mut self.stream
+                    && stream.number == number
+                    && stream.unanswered.take().is_some()
+                {
+                    self.reconciler.handle_answered();
+                }
+            }
+            Event::Said(Said::Nonsense(reason)) => {
+                tracing::warn!(reason, "the server sent something unusable")
+            }
+        }
+    }
+
+    /// Does what there is to do now.
+    fn act(&mut self) {
+        let now = self.now();
+        self.reconciler.decide(now);
+        while self.attempts.len() < MAX_CONCURRENT
+            && let Some((id, attempt)) = self.reconciler.next_attempt(now)
+        {
+            let (api, agent_id) = (self.api.clone(), self.agent_id);
+            let task = self
+                .attempts
+                .spawn(async move { apply::attempt(&api, agent_id, attempt).await });
+            self.attempt_ids.insert(task.id(), id);
+        }
+        while self.looks.len() < MAX_LOOKS
+            && let Some(look) = self.reconciler.next_look(now)
+        {
+            self.looks.spawn(read_events(self.api.clone(), look));
+        }
+        self.poll(now);
+    }
+
+    fn end_attempt(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (task, outcome) = match ended {
+            Ok((task, outcome)) => (task, Some(outcome)),
+            Err(error) => {
+                tracing::error!(%error, "an attempt at a workspace ended badly");
+                (error.id(), None)
+            }
+        };
+        if let Some(id) = self.attempt_ids.remove(&task) {
+            self.reconciler.handle_ended(&id, outcome, self.now());
+        }
+    }
+
+    fn poll(&mut self, now: Duration) {
+        let full_due = self
+            .reconciler
+            .full_poll_due()
+            .is_some_and(|due| due <= now);
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        if stream.unanswered.is_some_and(link::is_overdue) {
+            self.stream = None;
+            return;
+        }
+        let spaced = stream
+            .last_poll
+            .is_none_or(|last| last.elapsed() >= POLL_SPACING);
+        if !self.reconciler.is_ready() || stream.unanswered.is_some() || !spaced {
+            return;
+        }
+        let interval_over = Instant::now() >= stream.next_full;
+        let full = interval_over || full_due;
+        if !full && !self.reconciler.has_reports() {
+            return;
+        }
+        if interval_over && stream.number > 0 {
+            self.reconciler.mark_all();
+            self.reconciler.decide(now);
+        }
+        let reports = self.reconciler.take_reports(full, now);
+        if reports.is_empty() && !full {
+            return;
+        }
+        let reports = reports
+            .into_iter()
+            .map(|report| convert::reconcile::report_to(report, now));
+        stream.number += 1;
+        let pages = pages(stream.number, full, reports);
+        stream.last_poll = Some(Instant::now());
+        stream.unanswered = stream.last_poll;
+        if full {
+            stream.next_full = Instant::now() + self.full_interval;
+        }
+        // There is room: the poll before is answered. If not, the stream has ended, and that is told next.
+        stream.polls.try_send(pages).ok();
+    }
+
+    fn next_wake(&self) -> Instant {
+        let mut wake = Instant::now() + FULL_INTERVAL;
+        if let Some(due) = self.reconciler.next_wake() {
+            wake = wake.min(self.start + due);
+        }
+        if let Some(stream) = &self.stream {
+            wake = wake.min(match stream.unanswered {
+                Some(sent) => link::overdue_at(sent),
+                None => stream.next_full,
+            });
+            let spaced = stream
+                .last_poll
+                .map_or(Instant::now(), |last| last + POLL_SPACING);
+            if stream.unanswered.is_none() && self.reconciler.is_ready() {
+                if self.reconciler.has_reports() {
+                    wake = wake.min(spaced);
+                }
+                if let Some(due) = self.reconciler.full_poll_due() {
+                    wake = wake.min(spaced.max(self.start + due));
+                }
+            }
+        }
+        wake.max(Instant::now() + SHORTEST_SLEEP)
+    }
+}
+
+/// Splits a poll so that no message is too large.
+fn pages(number: u64, full: bool, reports: impl Iterator<Item = WorkspaceReport>) -> Vec<Poll> {
+    let page = || Poll {
+        number,
+        full,
+        reports: Vec::new(),
+        more: false,
+    };
+    let (mut pages, mut bytes) = (vec![page()], 0);
+    for report in reports {
+        let size = report.encoded_len();
+        if bytes > 0 && bytes + size > PAGE_BYTES {
+            pages.push(page());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(last) = pages.last_mut() {
+            last.reports.push(report);
+        }
+    }
+    let last = pages.len() - 1;
+    for page in &mut pages[..last] {
+        page.more = true;
+    }
+    pages
+}
+
+/// Events carry no labels: they are read by the UID of the Pod, and only while it waits.
+async fn read_events(api: Api, look: Look) -> (WorkspaceId, Vec<EventSeen>) {
+    let Look {
+        id,
+        namespace,
+        uids,
+    } = look;
+    let mut events = Vec::new();
+    for uid in uids {
+        let path = format!(
+            "/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.uid%3D{uid}&limit={MAX_EVENTS}"
+        );
+        match api.get(&path).await {
+            Ok(list) => {
+                let mut items = list["items"].as_array().cloned().unwrap_or_default();
+                items.sort_by_cached_key(|event| {
+                    let time = |field: &str| event[field].as_str().map(str::to_owned);
+                    time("lastTimestamp")
+                        .or_else(|| time("eventTime"))
+                        .unwrap_or_default()
+                });
+                events.extend(items.iter().map(EventSeen::from_json));
+            }
+            Err(error) => tracing::debug!(%error, "events not read"),
+        }
+    }
+    (id, events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_of_many_reports_is_paged() {
+        let report = |n: usize| WorkspaceReport {
+            name: format!("w{n}"),
+            namespace: "x".repeat(1000),
+            ..WorkspaceReport::default()
+        };
+        let all = pages(3, true, (0..2000).map(report));
+        assert!(all.len() > 2);
+        assert!(
+            all.iter()
+                .all(|page| page.number == 3 && page.full && page.encoded_len() < 1024 * 1024)
+        );
+        assert_eq!(
+            all.iter().map(|page| page.reports.len()).sum::<usize>(),
+            2000
+        );
+        let more: Vec<_> = all.iter().map(|page| page.more).collect();
+        assert!(more[..more.len() - 1].iter().all(|more| *more) && !more[more.len() - 1]);
+        assert_eq!(pages(1, true, std::iter::empty()).len(), 1);
+    }
+}

@@ -1,0 +1,207 @@
+//! Watches what carries this agent's label, and makes it small before anything is kept.
+
+use std::time::Duration;
+
+use agent_core::reconcile::{AGENT_ID_LABEL, INVENTORY_ID_LABEL, Item, KINDS, Kind, Source};
+use futures::TryStreamExt as _;
+use k8s_openapi::serde::Serialize;
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher as watch;
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Objects of a list that are in memory at the same time, before they are made small.
+const PAGE_SIZE: u32 = 50;
+/// Nothing of what is watched may be silent for longer: the watch is then opened again.
+const WATCH_SECONDS: u32 = 290;
+
+/// What a watch tells.
+#[derive(Debug)]
+pub(super) enum Change {
+    ListBegins,
+    Seen(Item),
+    Gone(Item),
+    ListComplete,
+}
+
+/// Starts all watches; they end with the returned set, and send as fast as they are read.
+pub(super) fn start(
+    client: &kube::Client,
+    agent_id: i64,
+    changes: &mpsc::Sender<(Source, Change)>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for source in Source::all() {
+        tasks.spawn(follow(client.clone(), agent_id, source, changes.clone()));
+    }
+    tasks
+}
+
+async fn follow(
+    client: kube::Client,
+    agent_id: i64,
+    source: Source,
+    changes: mpsc::Sender<(Source, Change)>,
+) {
+    let resource = resource_of(source);
+    let selector = match source {
+        Source::Inventories => format!("{AGENT_ID_LABEL}={agent_id},{INVENTORY_ID_LABEL}"),
+        Source::Objects(place) if KINDS[place].kind == "ConfigMap" => {
+            format!("{AGENT_ID_LABEL}={agent_id},!{INVENTORY_ID_LABEL}")
+        }
+        Source::Namespaces | Source::Pods | Source::Objects(_) => {
+            format!("{AGENT_ID_LABEL}={agent_id}")
+        }
+    };
+    let config = watcher::Config::default()
+        .labels(&selector)
+        .page_size(PAGE_SIZE)
+        .timeout(WATCH_SECONDS);
+    if is_whole(source) {
+        let api = kube::Api::<DynamicObject>::all_with(client, &resource);
+        forward(watch(api, config), source, changes).await;
+    } else {
+        let api = kube::Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource);
+        forward(watch(api, config), source, changes).await;
+    }
+}
+
+async fn forward<K>(
+    stream: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send,
+    source: Source,
+    changes: mpsc::Sender<(Source, Change)>,
+) where
+    K: kube::Resource + Serialize + DeserializeOwned + Clone + Send + 'static,
+{
+    let mut stream = std::pin::pin!(stream);
+    let mut delay = Delay::new(source);
+    let mut in_trouble = false;
+    loop {
+        let change = match stream.try_next().await {
+            Ok(Some(Event::Init)) => Change::ListBegins,
+            Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
+                Change::Seen(small(source, object))
+            }
+            Ok(Some(Event::Delete(object))) => Change::Gone(small(source, object)),
+            Ok(Some(Event::InitDone)) => {
+                // Not before: each attempt at a list begins with an event that says no more than that.
+                delay.reset();
+                if std::mem::take(&mut in_trouble) {
+                    tracing::info!(kind = name_of(source), "watches again");
+                }
+                Change::ListComplete
+            }
+            Ok(None) => return,
+            Err(error) => {
+                // An expired watch (410) is no trouble: it lists again by itself.
+                let is_new = !std::mem::replace(&mut in_trouble, true);
+                let error = crate::kas::health::chain(&error);
+                match is_new && is_needed_of(source) {
+                    true => {
+                        tracing::warn!(kind = name_of(source), error, "cannot watch, trying again")
+                    }
+                    false => {
+                        tracing::debug!(kind = name_of(source), error, "cannot watch, trying again")
+                    }
+                }
+                tokio::time::sleep(delay.next_delay()).await;
+                continue;
+            }
+        };
+        if changes.send((source, change)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn small<K: kube::Resource + Serialize>(source: Source, mut object: K) -> Item {
+    object.meta_mut().managed_fields = None;
+    // What cannot be written as JSON was never read from it.
+    let value = serde_json::to_value(&object).unwrap_or_default();
+    Item::read(source, &value)
+}
+
+/// Only these are read whole; of the others their metadata is enough.
+fn is_whole(source: Source) -> bool {
+    match source {
+        Source::Inventories | Source::Pods => true,
+        Source::Namespaces => false,
+        Source::Objects(place) => matches!(KINDS[place].kind, "Deployment" | "DevWorkspace"),
+    }
+}
+
+/// The DevWorkspace Operator need not be there.
+fn is_needed_of(source: Source) -> bool {
+    !matches!(source, Source::Objects(place) if KINDS[place].kind == "DevWorkspace")
+}
+
+fn name_of(source: Source) -> &'static str {
+    match source {
+        Source::Namespaces => "Namespace",
+        Source::Inventories => "inventory",
+        Source::Pods => "Pod",
+        Source::Objects(place) => KINDS[place].kind,
+    }
+}
+
+fn resource_of(source: Source) -> ApiResource {
+    let (group, version, kind, plural) = match source {
+        Source::Namespaces => ("", "v1", "Namespace", "namespaces"),
+        Source::Inventories => ("", "v1", "ConfigMap", "configmaps"),
+        Source::Pods => ("", "v1", "Pod", "pods"),
+        Source::Objects(place) => {
+            let Kind {
+                group,
+                version,
+                kind,
+                plural,
+                ..
+            } = KINDS[place];
+            (group, version, kind, plural)
+        }
+    };
+    let api_version = match group {
+        "" => version.to_owned(),
+        group => format!("{group}/{version}"),
+    };
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version,
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+/// Delays after errors of a watch. Short, since nothing can be judged without it; the ten watches of an agent are no load.
+#[derive(Debug)]
+struct Delay {
+    next: Duration,
+    max: Duration,
+}
+
+impl Delay {
+    const FIRST: Duration = Duration::from_millis(200);
+
+    fn new(source: Source) -> Self {
+        // A kind that the cluster does not have is asked for seldom.
+        let max = Duration::from_secs(if is_needed_of(source) { 3 } else { 30 });
+        Self {
+            next: Self::FIRST,
+            max,
+        }
+    }
+
+    fn next_delay(&mut self) -> Duration {
+        let delay = self.next;
+        self.next = (delay * 2).min(self.max);
+        delay
+    }
+
+    fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+}
