@@ -5,6 +5,7 @@ mod client;
 mod kubeconfig;
 mod output;
 mod serve;
+mod workspaces;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -37,6 +38,9 @@ enum Command {
     /// Make and look at agents.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Make, start, stop and delete workspaces.
+    #[command(subcommand)]
+    Workspace(workspaces::WorkspaceCommand),
     /// Make and revoke tokens of your own, for the API and kubectl.
     #[command(subcommand)]
     Token(TokenCommand),

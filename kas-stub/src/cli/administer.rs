@@ -18,6 +18,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
         match command {
             Command::Serve(_) => Ok(()),
             Command::Agent(command) => agent(command).await,
+            Command::Workspace(command) => super::workspaces::run(command).await,
             Command::Token(command) => token(command).await,
             Command::Kubeconfig {
                 agent,
@@ -157,7 +158,7 @@ async fn kubeconfig(client: &ClientArgs, agent: &str, days: u32) -> anyhow::Resu
     Ok(kubeconfig.yaml())
 }
 
-fn show(client: &ClientArgs, answer: &Value, as_text: impl FnOnce(&Value)) {
+pub(super) fn show(client: &ClientArgs, answer: &Value, as_text: impl FnOnce(&Value)) {
     match client.output {
         Output::Json => output::json(answer),
         Output::Text => as_text(answer),
@@ -263,18 +264,18 @@ fn tokens(answer: &Value) {
 }
 
 /// A name as a segment of a path; what no name has is left to the server to refuse.
-fn segment(name: &str) -> String {
+pub(super) fn segment(name: &str) -> String {
     let safe = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
     name.chars()
         .map(|letter| if safe(letter) { letter } else { '_' })
         .collect()
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -291,6 +292,6 @@ fn short(commit: &str) -> &str {
     or_dash(commit.get(..12).unwrap_or(commit))
 }
 
-fn or_dash(text: &str) -> &str {
+pub(super) fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }

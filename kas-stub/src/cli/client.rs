@@ -81,7 +81,20 @@ async fn ask_patiently(
         "" => String::new(),
         hint => format!("\n{hint}"),
     };
-    bail!("{field}{}{hint}", text("detail"))
+    let problems = answer["problems"].as_array().into_iter().flatten();
+    let problems: String = problems.map(problem_line).collect();
+    bail!("{field}{}{problems}{hint}", text("detail"))
+}
+
+/// One of several things that are wrong.
+fn problem_line(problem: &Value) -> String {
+    let text = |name: &str| problem[name].as_str().unwrap_or_default();
+    let hint = match text("hint") {
+        "" => String::new(),
+        hint => format!(" ({hint})"),
+    };
+    let (line, column) = (&problem["line"], &problem["column"]);
+    format!("\n  line {line}, column {column}, {}: {}{hint}", text("field"), text("reason"))
 }
 
 /// A stream to the server, its name for the Host header, the token to send.

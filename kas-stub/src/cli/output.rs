@@ -31,6 +31,11 @@ pub(super) fn warning(text: &str) {
     eprintln!("warning: {text}");
 }
 
+/// What happens while a command waits; apart from its result.
+pub(super) fn progress(since: std::time::Duration, text: &str) {
+    eprintln!("{:>6.1} s  {text}", since.as_secs_f64());
+}
+
 /// Scripts wait for this line.
 pub(super) fn listening(agents: SocketAddr, people: SocketAddr, observability: SocketAddr) {
     eprintln!("listening agents={agents} people={people} observability={observability}");

@@ -1,0 +1,282 @@
+//! A server, a Git server, and an agent that says what the test says.
+
+mod scripted;
+
+use proto::remote_development::rpc::{self as wire, ActualState as A};
+use scripted::{Told, World};
+use serde_json::{Value, json};
+
+const DEVFILE: &str = "\
+schemaVersion: 2.2.0
+metadata: { name: app }
+components:
+- name: tools
+  container:
+    image: localhost/tools:1
+    endpoints:
+    - { name: web, targetPort: 8080 }
+";
+
+#[tokio::test]
+async fn a_workspace_lives_from_creation_to_its_end() {
+    let world = World::start(&[(".devfile.yaml", DEVFILE)]).await;
+    let mut agent = world.agent(1).await;
+    agent.full_poll(vec![]).await;
+
+    let (status, created) = world.create(json!({ "name": "one" })).await;
+    assert_eq!(status, 201, "{created}");
+    assert_eq!(created["actual_state"], "CreationRequested");
+    assert_eq!(created["commit"].as_str().unwrap().len(), 40);
+
+    // Unasked.
+    let told = agent.told().await;
+    assert_eq!(told.head.name, "one");
+    assert_eq!(told.head.namespace, "gl-rd-ns-one");
+    assert_eq!((told.head.generation, told.head.desired_state()), (1, wire::DesiredState::Running));
+    assert_eq!(replicas(&told), 1);
+    let kinds: Vec<_> = told.objects.iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ServiceAccount", "PersistentVolumeClaim", "Service", "Deployment"]);
+
+    let id = told.head.workspace_id.clone();
+    agent.report(&id, 1, A::Starting).await;
+    assert_eq!(world.show("one").await["actual_state"], "Starting");
+    agent.report(&id, 1, A::Running).await;
+    assert_eq!(world.show("one").await["actual_state"], "Running");
+
+    let (status, _) = world.call("POST", "/workspaces/one/stop", None).await;
+    assert_eq!(status, 202);
+    let told = agent.told().await;
+    assert_eq!((told.head.generation, told.head.desired_state()), (2, wire::DesiredState::Stopped));
+    assert_eq!(replicas(&told), 0);
+    agent.report(&id, 2, A::Stopping).await;
+    agent.report(&id, 2, A::Stopped).await;
+    world.call("POST", "/workspaces/one/start", None).await;
+    assert_eq!((agent.told().await.head.generation, 3), (3, 3));
+    agent.report(&id, 3, A::Running).await;
+
+    world.call("POST", "/workspaces/one/restart", None).await;
+    let told = agent.told().await;
+    assert_eq!((told.head.generation, replicas(&told)), (4, 0));
+    agent.report(&id, 4, A::Stopping).await;
+    // Seen stopped: the wish to run comes with the answer of the poll that said so.
+    let told = agent.report(&id, 4, A::Stopped).await;
+    assert_eq!((told[0].head.generation, replicas(&told[0])), (5, 1));
+    agent.report(&id, 5, A::Running).await;
+
+    let (status, answer) = world.call("DELETE", "/workspaces/one", None).await;
+    assert_eq!((status, &answer["desired_state"]), (202, &json!("Terminated")));
+    let told = agent.told().await;
+    assert_eq!(told.head.desired_state(), wire::DesiredState::Terminated);
+    assert_eq!(told.objects, [Value::Null; 0]);
+    agent.report(&id, 6, A::Terminating).await;
+    agent.report(&id, 6, A::Terminated).await;
+    assert_eq!(world.show("one").await["actual_state"], "Terminated");
+    let (status, _) = world.call("POST", "/workspaces/one/start", None).await;
+    assert_eq!(status, 409, "terminated is final");
+
+    let steps = world.events("one").await;
+    let told: Vec<_> = steps
+        .iter()
+        .filter(|it| it["type"] == "actual")
+        .map(|it| it["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "CreationRequested", "Starting", "Running", "Stopping", "Stopped", "Running", "Stopping",
+            "Stopped", "Running", "Terminating", "Terminated"
+        ]
+    );
+
+    // The name is free again, for another workspace.
+    let (status, again) = world.create(json!({ "name": "one" })).await;
+    assert_eq!(status, 201);
+    assert_ne!(again["id"], id.as_str());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_older_report_or_leader_changes_nothing() {
+    let world = World::start(&[("devfile.yaml", DEVFILE)]).await;
+    let mut agent = world.agent(5).await;
+    agent.full_poll(vec![]).await;
+    world.create(json!({ "name": "one" })).await;
+    let id = agent.told().await.head.workspace_id;
+    agent.report(&id, 1, A::Running).await;
+    world.call("POST", "/workspaces/one/stop", None).await;
+    agent.told().await;
+    agent.report(&id, 2, A::Stopped).await;
+    agent.report(&id, 1, A::Running).await;
+    assert_eq!(world.show("one").await["actual_state"], "Stopped");
+
+    let refused = world.agent(4).await.refusal().await;
+    assert_eq!(refused.code(), tonic::Code::Aborted, "{refused}");
+    let mut newer = world.agent(6).await;
+    let ended = agent.refusal().await;
+    assert_eq!(ended.code(), tonic::Code::Aborted, "{ended}");
+    // What the new leader holds is not told again, only that it is wanted.
+    let told = newer.full_poll(vec![report(&id, 2, A::Stopped)]).await;
+    assert_eq!(told.len(), 1);
+    assert!(told[0].head.unchanged && told[0].objects.is_empty());
+    // It has lost it: then all of it is told.
+    let told = newer.report(&id, 0, A::Unknown).await;
+    assert!(!told[0].head.unchanged && !told[0].objects.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_know_is_listed_and_left_alone() {
+    let world = World::start(&[("devfile.yaml", DEVFILE)]).await;
+    let mut agent = world.agent(1).await;
+    let reports = (0..3).map(|n| wire::WorkspaceReport {
+        name: format!("old-{n}"),
+        namespace: format!("gl-rd-ns-old-{n}"),
+        ..report(&format!("id-{n}"), 7, A::Running)
+    });
+    let told = agent.full_poll(reports.collect()).await;
+    assert_eq!(told.len(), 0, "nothing is sent for them");
+    let shown = world.call("GET", "/agents/eu-1", None).await.1;
+    let listed = shown["orphans"]["listed"].as_array().unwrap();
+    assert_eq!(listed.len(), 3);
+    assert_eq!((&listed[1]["name"], &listed[1]["actual_state"]), (&json!("old-1"), &json!("Running")));
+    assert_eq!(shown["leader"]["pod_name"], "pod-1");
+    // A workspace of the same name is another one.
+    world.create(json!({ "name": "old-1" })).await;
+    assert_ne!(agent.told().await.head.workspace_id, "id-1");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_restarted_server_goes_on_where_it_was() {
+    let mut world = World::start(&[("devfile.yaml", DEVFILE)]).await;
+    let mut agent = world.agent(1).await;
+    agent.full_poll(vec![]).await;
+    for name in ["one", "two"] {
+        world.create(json!({ "name": name })).await;
+    }
+    let (one, two) = (agent.told().await, agent.told().await);
+    agent.report(&one.head.workspace_id, 1, A::Running).await;
+    let failure = wire::Failure {
+        code: "ImageNotFound".into(),
+        component: "tools".into(),
+        message: "There is no such image.".into(),
+        since_age_ms: 60_000,
+        next_try_in_ms: Some(5_000),
+        ..wire::Failure::default()
+    };
+    let failing = wire::WorkspaceReport {
+        failures: vec![failure],
+        ..report(&two.head.workspace_id, 1, A::Starting)
+    };
+    agent.poll(false, vec![failing.clone()]).await;
+    let before = world.show("two").await;
+    assert_eq!(before["failures"][0]["code"], "ImageNotFound");
+
+    world.restart().await;
+    assert_eq!(world.show("two").await["failures"], before["failures"]);
+    let mut agent = world.agent(1).await;
+    let held = vec![report(&one.head.workspace_id, 1, A::Running), failing];
+    let told = agent.full_poll(held).await;
+    assert!(told.iter().all(|it| it.head.unchanged) && told.len() == 2);
+    let after = world.show("two").await;
+    assert_eq!(after["failures"][0]["since"], before["failures"][0]["since"]);
+    agent.report(&two.head.workspace_id, 1, A::Running).await;
+    assert_eq!(world.show("two").await["failures"], json!([]));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_workspace_comes_in_pieces() {
+    // Comments are not rendered; a long command line is.
+    let long = "x".repeat(700 * 1024);
+    let devfile = format!("{DEVFILE}    args: [\"{long}\"]\n");
+    let world = World::start(&[("devfile.yaml", &devfile)]).await;
+    let mut agent = world.agent(1).await;
+    world.create(json!({ "name": "one" })).await;
+    let told = agent.full_poll(vec![]).await;
+    assert_eq!(told.len(), 1);
+    assert!(told[0].largest_message < 300 * 1024, "{}", told[0].largest_message);
+    let container = &deployment(&told[0])["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"][0].as_str().map(str::len), Some(long.len()));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_said_at_once() {
+    let wrong = "\
+schemaVersion: 2.2.0
+components:
+- name: tools
+  container:
+    memoryLimit: 1Gi
+- name: tools
+  container: { image: a, mountSource: true }
+";
+    let world =
+        World::start(&[("devfile.yaml", DEVFILE), ("wrong.yaml", wrong), ("text.yaml", "a: [")]).await;
+    let refusals = [
+        (json!({ "name": "Wrong" }), "name", "invalid_field"),
+        (json!({ "ref": "no-such-branch" }), "ref", "no_such_ref"),
+        (json!({ "ref": "a..b" }), "ref", "invalid_field"),
+        (json!({ "devfile_path": "none.yaml" }), "devfile_path", "no_devfile"),
+        (json!({ "devfile_path": "../x" }), "devfile_path", "invalid_field"),
+        (json!({ "agent": "nobody" }), "agent", "no_such_agent"),
+        (json!({ "backend": "docker" }), "backend", "invalid_field"),
+        (json!({ "repository": "ftp://a/b" }), "repository", "invalid_field"),
+        (json!({ "repository": world.private_repository() }), "repository", "repository_private"),
+        (json!({ "devfile_path": "text.yaml" }), "devfile", "invalid_devfile"),
+    ];
+    for (request, field, code) in refusals {
+        let (status, problem) = world.create(request.clone()).await;
+        assert_eq!((status, &problem["field"], &problem["code"]), (422, &json!(field), &json!(code)), "{request} {problem}");
+    }
+    let (status, problem) = world.create(json!({ "devfile_path": "wrong.yaml" })).await;
+    assert_eq!(status, 422);
+    let problems = problem["problems"].as_array().unwrap();
+    assert!(problems.len() == 2, "{problem}");
+    for one in problems {
+        assert!(one["line"].as_u64().unwrap() >= 5 && one["reason"].is_string(), "{one}");
+    }
+    assert_eq!(world.call("GET", "/workspaces", None).await.1, json!([]), "nothing was stored");
+
+    world.create(json!({ "name": "one", "ref": "main" })).await;
+    let (status, problem) = world.create(json!({ "name": "one" })).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("workspace_exists")));
+    let (status, _) = world.call("POST", "/workspaces/two/stop", None).await;
+    assert_eq!(status, 404);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_devworkspace_is_started_and_stopped_by_its_own_switch() {
+    let world = World::start(&[("devfile.yaml", DEVFILE)]).await;
+    let mut agent = world.agent(1).await;
+    agent.full_poll(vec![]).await;
+    world.create(json!({ "name": "one", "backend": "devworkspace" })).await;
+    let told = agent.told().await;
+    let [object] = &told.objects[..] else {
+        panic!("{:?}", told.objects);
+    };
+    assert_eq!((&object["kind"], &object["spec"]["started"]), (&json!("DevWorkspace"), &json!(true)));
+    world.call("POST", "/workspaces/one/stop", None).await;
+    assert_eq!(agent.told().await.objects[0]["spec"]["started"], false);
+    world.stop().await;
+}
+
+fn report(id: &str, applied_generation: u64, actual_state: A) -> wire::WorkspaceReport {
+    wire::WorkspaceReport {
+        workspace_id: id.into(),
+        applied_generation,
+        actual_state: actual_state.into(),
+        ..wire::WorkspaceReport::default()
+    }
+}
+
+fn deployment(told: &Told) -> &Value {
+    let found = told.objects.iter().find(|it| it["kind"] == "Deployment");
+    found.expect("a Deployment")
+}
+
+fn replicas(told: &Told) -> u64 {
+    deployment(told)["spec"]["replicas"].as_u64().unwrap()
+}
