@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 )
 
 const (
@@ -24,18 +26,55 @@ const (
 
 type object = map[string]any
 
-// writeImage packs the folder root as the one layer of an OCI image named name,
+// imageOptions are what an image may have beside its name and files.
+type imageOptions struct {
+	base       string // archive of an image to put the folder on, or ""
+	env        []string
+	entrypoint []string
+	cmd        []string
+}
+
+// runImage reads the command line of the helper "image": what follows the archive
+// is the entrypoint, and after "--" what it is given unless a Pod says otherwise.
+func runImage(arguments []string) error {
+	var options imageOptions
+	for len(arguments) >= 2 && (arguments[0] == "-on" || arguments[0] == "-env") {
+		if arguments[0] == "-on" {
+			options.base = arguments[1]
+		} else {
+			options.env = append(options.env, arguments[1])
+		}
+		arguments = arguments[2:]
+	}
+	if len(arguments) < 3 {
+		return errors.New("a name, a folder and an archive are needed")
+	}
+	options.entrypoint = arguments[3:]
+	if end := slices.Index(options.entrypoint, "--"); end >= 0 {
+		options.entrypoint, options.cmd = options.entrypoint[:end], options.entrypoint[end+1:]
+	}
+	return writeImage(arguments[0], arguments[1], arguments[2], options)
+}
+
+// writeImage packs the folder root as the top layer of an OCI image named name,
 // into the archive out. All files become root's and lose their times, so the
 // same folder gives the same digest.
-func writeImage(name, root, out string, entrypoint []string) error {
-	layer, err := os.CreateTemp(filepath.Dir(out), ".layer-*")
+//
+// The layers of options.base are only named: their content stays in that archive,
+// which the registry must serve too.
+func writeImage(name, root, out string, options imageOptions) error {
+	below, err := layersOf(options.base)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(layer.Name())
-	defer layer.Close()
+	top, err := os.CreateTemp(filepath.Dir(out), ".layer-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(top.Name())
+	defer top.Close()
 	sum := sha256.New()
-	if err := tarFolder(root, io.MultiWriter(layer, sum)); err != nil {
+	if err := tarFolder(root, io.MultiWriter(top, sum)); err != nil {
 		return err
 	}
 	// The archive appears at once or not at all: the registry looks for new ones at any time.
@@ -45,7 +84,7 @@ func writeImage(name, root, out string, entrypoint []string) error {
 	}
 	defer os.Remove(part.Name())
 	defer part.Close()
-	if err := writeArchive(part, name, layer, sum, entrypoint); err != nil {
+	if err := writeArchive(part, name, below, top, sum, options); err != nil {
 		return err
 	}
 	if err := part.Close(); err != nil {
@@ -57,15 +96,46 @@ func writeImage(name, root, out string, entrypoint []string) error {
 	return os.Rename(part.Name(), out)
 }
 
-func writeArchive(out io.Writer, name string, layer *os.File, layerSum hash.Hash, entrypoint []string) error {
-	size, err := layer.Seek(0, io.SeekEnd)
+// layer is one of an image's layers; they are not compressed, so the digest is that of the content too.
+type layer struct {
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Size      int64  `json:"size"`
+}
+
+// layersOf reads which layers the image in an archive has.
+func layersOf(path string) ([]layer, error) {
+	if path == "" {
+		return nil, nil
+	}
+	base, err := readArchive(path)
+	if err != nil {
+		return nil, err
+	}
+	defer base.file.Close()
+	for _, digest := range base.manifest {
+		place := base.blobs[digest]
+		var manifest struct{ Layers []layer }
+		err := json.NewDecoder(io.NewSectionReader(base.file, place.offset, place.size)).Decode(&manifest)
+		return manifest.Layers, err
+	}
+	return nil, fmt.Errorf("%s holds no image", path)
+}
+
+func writeArchive(out io.Writer, name string, layers []layer, top *os.File, topSum hash.Hash, options imageOptions) error {
+	size, err := top.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
-	if _, err := layer.Seek(0, io.SeekStart); err != nil {
+	if _, err := top.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	layerHex := fmt.Sprintf("%x", layerSum.Sum(nil))
+	topHex := fmt.Sprintf("%x", topSum.Sum(nil))
+	layers = append(slices.Clip(layers), layer{mediaTypeLayer, "sha256:" + topHex, size})
+	var contents []string
+	for _, layer := range layers {
+		contents = append(contents, layer.Digest)
+	}
 	w := tar.NewWriter(out)
 	add := func(path string, size int64, content io.Reader) error {
 		if err := w.WriteHeader(&tar.Header{Name: path, Mode: 0o644, Size: size}); err != nil {
@@ -84,20 +154,23 @@ func writeArchive(out io.Writer, name string, layer *os.File, layerSum hash.Hash
 		return reference, add("blobs/sha256/"+digest, int64(len(data)), bytes.NewReader(data))
 	}
 
-	if err := add("blobs/sha256/"+layerHex, size, layer); err != nil {
+	if err := add("blobs/sha256/"+topHex, size, top); err != nil {
 		return err
 	}
 	config, err := addJSON(mediaTypeConfig, object{
 		"architecture": runtime.GOARCH, "os": "linux",
-		"config": object{"Entrypoint": entrypoint, "Env": []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}},
-		"rootfs": object{"type": "layers", "diff_ids": []string{"sha256:" + layerHex}},
+		"config": object{
+			"Entrypoint": options.entrypoint, "Cmd": options.cmd,
+			"Env": append([]string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}, options.env...),
+		},
+		"rootfs": object{"type": "layers", "diff_ids": contents},
 	})
 	if err != nil {
 		return err
 	}
 	manifest, err := addJSON(mediaTypeManifest, object{
 		"schemaVersion": 2, "mediaType": mediaTypeManifest, "config": config,
-		"layers": []object{{"mediaType": mediaTypeLayer, "digest": "sha256:" + layerHex, "size": size}},
+		"layers": layers,
 	})
 	if err != nil {
 		return err

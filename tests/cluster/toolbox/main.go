@@ -16,10 +16,11 @@ type helper struct {
 }
 
 var helpers = map[string]helper{
-	"pki":        {"DIR", 1, func(a []string) error { return writePKI(a[0]) }},
-	"image":      {"NAME FOLDER OUT.tar [ENTRYPOINT...]", 3, func(a []string) error { return writeImage(a[0], a[1], a[2], a[3:]) }},
-	"registry":   {"ADDRESS FOLDER...", 2, func(a []string) error { return serveRegistry(a[0], a[1:]) }},
-	"git-server": {"ADDRESS FOLDER", 2, func(a []string) error { return serveGit(a[0], a[1]) }},
+	"pki":          {"DIR", 1, func(a []string) error { return writePKI(a[0]) }},
+	"serving-pair": {"DIR DNS-NAME...", 2, func(a []string) error { return writeServingPair(a[0], a[1:]) }},
+	"image":        {"[-on BASE.tar] [-env NAME=VALUE]... NAME FOLDER OUT.tar [ENTRYPOINT...] [-- CMD...]", 3, runImage},
+	"registry":     {"ADDRESS FOLDER...", 2, func(a []string) error { return serveRegistry(a[0], a[1:]) }},
+	"git-server":   {"ADDRESS FOLDER", 2, func(a []string) error { return serveGit(a[0], a[1]) }},
 }
 
 func main() {
@@ -32,7 +33,7 @@ func main() {
 			return
 		}
 	}
-	for _, name := range []string{"pki", "image", "registry", "git-server"} {
+	for _, name := range []string{"pki", "serving-pair", "image", "registry", "git-server"} {
 		fmt.Fprintf(os.Stderr, "usage: toolbox %s %s\n", name, helpers[name].usage)
 	}
 	os.Exit(2)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -71,6 +72,28 @@ func writePKI(dir string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "complete"), nil, 0o600)
+}
+
+// writeServingPair writes tls.crt and tls.key for a server of these names, and the
+// ca.crt that signed it: what cert-manager does for a webhook. The CA's own key
+// is not kept, so that it never signs anything else.
+func writeServingPair(dir string, names []string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	ca, err := newAuthority(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(dir, "ca.key")); err != nil {
+		return err
+	}
+	server, err := ca.issue(dir, "tls", x509.Certificate{Subject: pkix.Name{CommonName: names[0]}, DNSNames: names})
+	if err != nil {
+		return err
+	}
+	// The whole chain, which also serves as the roots where a program takes its own certificate for those.
+	return os.WriteFile(filepath.Join(dir, "tls.crt"), slices.Concat(server.certificatePEM, ca.certificatePEM), 0o644)
 }
 
 // pair is a certificate and its key, both PEM.

@@ -34,6 +34,15 @@ const PROGRAM_LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default)]
 pub struct Options {}
 
+/// What stays of a cluster that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// Nothing at all.
+    Nothing,
+    /// Its state: logs, etcd's files, volumes. The next cluster removes them.
+    State,
+}
+
 /// A running cluster. Dropping the value does not end it: [`Cluster::down`] does.
 #[derive(Debug, Clone)]
 pub struct Cluster {

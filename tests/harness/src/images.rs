@@ -1,89 +1,29 @@
 //! Container images, made without Docker. The cluster's registry serves all of them under any name.
 
+mod base;
+mod on_demand;
+
+use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::hash::Inputs;
-use crate::tools::{Tools, remove_old_versions};
+use crate::tools::Tools;
 use crate::{paths, step};
+
+pub(crate) use base::base_folder;
+use base::busybox_root;
+pub use base::ensure_base;
+pub use on_demand::{Filling, TOOLS, stand_in, tools_image};
+pub(crate) use on_demand::{on_demand_folder, program_image};
 
 /// Packed images that stay in the cache; the oldest go first.
 const KEPT_IMAGES: usize = 24;
 /// Where Debian's ca-certificates puts the roots in one file.
 const CA_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-/// Makes the images that every cluster needs (pause, busybox, DNS, storage) unless they are in the cache.
-///
-/// # Errors
-/// When a build fails.
-pub fn ensure_base(tools: &Tools) -> Result<()> {
-    fs::create_dir_all(packed_folder()).context("cannot make the folder of images")?;
-    let folder = base_folder(tools)?;
-    if folder.exists() {
-        return Ok(());
-    }
-    step::step("make the images that every cluster needs", || {
-        let part = folder.with_extension("part");
-        fs::create_dir_all(&part)?;
-        let root = Scratch::new()?;
-        let pause = Command::new("gcc")
-            .args(["-Os", "-static", "-s", "-o"])
-            .arg(root.folder("pause")?.join("pause"))
-            .arg(pause_source())
-            .output()?;
-        anyhow::ensure!(
-            pause.status.success(),
-            "gcc cannot compile pause.c: {}",
-            String::from_utf8_lossy(&pause.stderr)
-        );
-        write_image(
-            tools,
-            &part,
-            "localhost/pause:1",
-            &root.folder("pause")?,
-            &["/pause"],
-        )?;
-
-        let busybox = busybox_root(tools, &root)?;
-        write_image(tools, &part, "localhost/busybox:1", &busybox, &[])?;
-        write_image(
-            tools,
-            &part,
-            "docker.io/library/busybox:latest",
-            &busybox,
-            &[],
-        )?;
-
-        fs::copy(&tools.coredns, root.folder("coredns")?.join("coredns"))?;
-        write_image(
-            tools,
-            &part,
-            "localhost/coredns:1",
-            &root.folder("coredns")?,
-            &["/coredns"],
-        )?;
-
-        fs::copy(
-            &tools.local_path,
-            root.folder("storage")?.join("local-path-provisioner"),
-        )?;
-        let entrypoint = ["/local-path-provisioner"];
-        write_image(
-            tools,
-            &part,
-            "localhost/local-path-provisioner:1",
-            &root.folder("storage")?,
-            &entrypoint,
-        )?;
-
-        fs::rename(&part, &folder)?;
-        remove_old_versions(&images_folder(), "base")
-    })
-}
 
 /// Packs the folder `root` as the image `name` (with registry and tag). A running cluster sees it at once.
 ///
@@ -94,7 +34,14 @@ pub fn ensure_base(tools: &Tools) -> Result<()> {
 pub fn pack(tools: &Tools, name: &str, root: &Path, entrypoint: &[&str]) -> Result<()> {
     let folder = packed_folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    write_image(tools, &folder, name, root, entrypoint)?;
+    let contents = Contents::entrypoint(entrypoint);
+    write_image(
+        tools,
+        &folder.join(archive_name(name)),
+        name,
+        root,
+        &contents,
+    )?;
     remove_oldest(&folder, KEPT_IMAGES)
 }
 
@@ -123,21 +70,6 @@ pub fn content_tag(binary: &Path) -> Result<String> {
     Ok(Inputs::default().file(binary)?.name())
 }
 
-/// The folder of the base images: its name is a hash of what they are made of.
-pub(crate) fn base_folder(tools: &Tools) -> Result<PathBuf> {
-    let made_of = Inputs::default()
-        .file(&tools.toolbox)?
-        .file(&tools.coredns)?
-        .file(&tools.local_path)?
-        .file(&tools.busybox)?;
-    // This file lists what goes into the images.
-    let hash = made_of
-        .file(&pause_source())?
-        .text(include_str!("images.rs"))
-        .name();
-    Ok(images_folder().join(format!("base-{hash}")))
-}
-
 /// The folder of all other images.
 pub(crate) fn packed_folder() -> PathBuf {
     images_folder().join("packed")
@@ -147,28 +79,53 @@ fn images_folder() -> PathBuf {
     paths::cache_dir().join("images")
 }
 
-fn pause_source() -> PathBuf {
-    paths::cluster_sources().join("images/pause.c")
+/// What an image has beside its name and files.
+#[derive(Debug, Default)]
+struct Contents<'a> {
+    /// Archive of an image to put the files on; the registry has to serve that archive too.
+    base: Option<&'a Path>,
+    env: &'a [&'a str],
+    entrypoint: &'a [&'a str],
+    cmd: &'a [&'a str],
+}
+
+impl<'a> Contents<'a> {
+    fn entrypoint(entrypoint: &'a [&'a str]) -> Self {
+        Self {
+            entrypoint,
+            ..Self::default()
+        }
+    }
+
+    /// The command line of `toolbox`.
+    fn arguments(&self, name: &str, root: &Path, archive: &Path) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["image".into()];
+        if let Some(base) = self.base {
+            arguments.extend(["-on".into(), base.into()]);
+        }
+        for variable in self.env {
+            arguments.extend(["-env".into(), variable.into()]);
+        }
+        arguments.extend([name.into(), root.into(), archive.into()]);
+        arguments.extend(self.entrypoint.iter().map(OsString::from));
+        if !self.cmd.is_empty() {
+            arguments.push("--".into());
+            arguments.extend(self.cmd.iter().map(OsString::from));
+        }
+        arguments
+    }
 }
 
 fn write_image(
     tools: &Tools,
-    folder: &Path,
+    archive: &Path,
     name: &str,
     root: &Path,
-    entrypoint: &[&str],
+    contents: &Contents<'_>,
 ) -> Result<()> {
-    let archive = folder.join(archive_name(name));
     let mut image = Command::new(&tools.toolbox);
-    step::run(
-        image
-            .arg("image")
-            .arg(name)
-            .arg(root)
-            .arg(archive)
-            .args(entrypoint),
-    )
-    .with_context(|| format!("cannot pack {name}"))?;
+    step::run(image.args(contents.arguments(name, root, archive)))
+        .with_context(|| format!("cannot pack {name}"))?;
     Ok(())
 }
 
@@ -185,28 +142,6 @@ fn archive_name(name: &str) -> String {
         })
         .collect();
     format!("{plain}.tar")
-}
-
-/// A root folder with busybox and a link for each of its commands.
-fn busybox_root(tools: &Tools, scratch: &Scratch) -> Result<PathBuf> {
-    let bin = scratch.folder("busybox/bin")?;
-    fs::copy(&tools.busybox, bin.join("busybox"))?;
-    for command in step::run(Command::new(&tools.busybox).arg("--list"))?
-        .lines()
-        .filter(|name| *name != "busybox")
-    {
-        symlink("busybox", bin.join(command))?;
-    }
-    fs::set_permissions(
-        scratch.folder("busybox/tmp")?,
-        fs::Permissions::from_mode(0o1777),
-    )?;
-    scratch.folder("busybox/root")?;
-    fs::write(
-        scratch.folder("busybox/etc")?.join("passwd"),
-        "root:x:0:0:root:/root:/bin/sh\n",
-    )?;
-    scratch.folder("busybox")
 }
 
 fn remove_oldest(folder: &Path, kept: usize) -> Result<()> {

@@ -29,7 +29,7 @@ enum File {
     Path(&'static str),
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 11] = [
     Need {
         package: "containerd",
         file: File::Program("containerd"),
@@ -65,6 +65,14 @@ const NEEDS: [Need; 9] = [
     Need {
         package: "git",
         file: File::Program("git"),
+    },
+    Need {
+        package: "procps",
+        file: File::Program("kill"),
+    },
+    Need {
+        package: "debootstrap",
+        file: File::Program("debootstrap"),
     },
 ];
 
@@ -177,7 +185,7 @@ impl File {
 }
 
 /// Whether a program is there for root, whose folders a user's PATH may lack.
-fn has_program(name: &str) -> bool {
+pub(crate) fn has_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));

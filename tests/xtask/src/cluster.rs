@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use harness::cluster::{Cluster, Options};
+use harness::cluster::{Cluster, Leave, Options};
 use harness::{reachability, setup, step};
 
 /// Arguments of `cargo xtask cluster`.
@@ -23,7 +23,11 @@ enum ClusterCommand {
         yes: bool,
     },
     /// End the cluster and remove everything it left
-    Down,
+    Down {
+        /// Leave its state with the logs until the next one starts
+        #[arg(long)]
+        keep: bool,
+    },
     /// Say what runs
     Status,
     /// Prove that the cluster has two ways out and no way in
@@ -61,7 +65,9 @@ pub(crate) fn run(args: ClusterArgs) -> Result<()> {
             println!("{HOW_TO_USE}");
             Ok(())
         }
-        ClusterCommand::Down => Cluster::remove(),
+        ClusterCommand::Down { keep } => {
+            Cluster::end(if keep { Leave::State } else { Leave::Nothing })
+        }
         ClusterCommand::Status => {
             println!("{}", Cluster::status()?);
             Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::state::{self, Identity};
-use super::{Cluster, Options};
+use super::{Cluster, Leave, Options};
 use crate::hash::Inputs;
 use crate::images;
 use crate::tools::Tools;
@@ -115,13 +115,24 @@ impl Cluster {
     /// # Errors
     /// When something of it stays.
     pub fn remove() -> Result<()> {
+        Self::end(Leave::Nothing)
+    }
+
+    /// As [`Cluster::remove`], with a choice of what stays to look at.
+    ///
+    /// # Errors
+    /// When the cluster does not end.
+    pub fn end(leave: Leave) -> Result<()> {
         let state = state::folder();
         if !state.exists() {
             return Ok(());
         }
         root::acquire("to end the cluster")?;
         let _lock = lock()?;
-        step::step("end the cluster", || remove_leftovers(&state))
+        step::step("end the cluster", || match leave {
+            Leave::Nothing => remove_leftovers(&state),
+            Leave::State => end_processes(&state),
+        })
     }
 
     /// Says in a few lines what runs.
@@ -229,6 +240,7 @@ impl Starting {
             format!("TOOLBOX={}", tools.toolbox.display()),
             format!("IMAGES_BASE={}", images::base_folder(tools)?.display()),
             format!("IMAGES_PACKED={}", images::packed_folder().display()),
+            format!("IMAGES_ON_DEMAND={}", images::on_demand_folder().display()),
         ];
         let mut arguments: Vec<&str> = environment.iter().map(String::as_str).collect();
         let (script, folder) = (script.to_string_lossy(), state.to_string_lossy());
@@ -319,8 +331,8 @@ fn lay_out(state: &Path, inputs: &str) -> Result<()> {
     Ok(())
 }
 
-/// Ends what runs in this state and removes it all.
-fn remove_leftovers(state: &Path) -> Result<()> {
+/// Ends what runs in this state.
+fn end_processes(state: &Path) -> Result<()> {
     if let Some(identity) = state::read_identity(state)? {
         if identity.holder.is_alive() {
             let holder = identity.holder.id.to_string();
@@ -336,6 +348,12 @@ fn remove_leftovers(state: &Path) -> Result<()> {
             Ok(!identity.init.is_alive())
         })?;
     }
+    Ok(())
+}
+
+/// Ends what runs in this state and removes it all.
+fn remove_leftovers(state: &Path) -> Result<()> {
+    end_processes(state)?;
     if !state.exists() {
         return Ok(());
     }

@@ -1,0 +1,299 @@
+//! Images that only some tests need: made when one asks, then kept under a hash of what they are made of.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Contents, Scratch, archive_name, busybox_root, images_folder, write_image};
+use crate::hash::Inputs;
+use crate::tools::Tools;
+use crate::{paths, root, setup, step};
+
+/// A small Debian with Git and curl.
+pub const TOOLS: &str = "localhost/tools:1";
+/// What is in it beside Debian's base.
+const PACKAGES: &str = "ca-certificates,curl,git,procps";
+/// Removed from it: nobody reads this in a container, and each node unpacks it.
+const SUPERFLUOUS: &str = "cd \"$1\" && rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/* usr/share/doc usr/share/man usr/share/locale dev/*";
+/// What an image without a command of its own does, as devfiles expect: nothing, and it ends at once when asked to.
+const IDLE: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"];
+
+/// What a stand-in is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filling {
+    /// [`TOOLS`]: Bash, Git, curl, ps.
+    Debian,
+    /// Busybox, which is there in no time.
+    Busybox,
+}
+
+/// Makes the image [`TOOLS`] unless it is in the cache, and returns its name. A running cluster can pull it at once.
+///
+/// # Errors
+/// When debootstrap fails.
+pub fn tools_image(tools: &Tools) -> Result<&'static str> {
+    let _lock = lock()?;
+    tools_archive(tools).map(|_| TOOLS)
+}
+
+/// Serves the filling under the name of an image that this cluster cannot have, for devfiles as their authors wrote them.
+///
+/// Such an image does nothing and says in `/etc/stand-in` what it stands in for. Returns the full name
+/// (`node:22` is `docker.io/library/node:22`).
+///
+/// # Errors
+/// When the name has a digest, which nothing else can have.
+pub fn stand_in(tools: &Tools, name: &str, filling: Filling) -> Result<String> {
+    let _lock = lock()?;
+    let name = full_name(name)?;
+    let base = match filling {
+        Filling::Debian => Some(tools_archive(tools)?),
+        Filling::Busybox => None,
+    };
+    let mut made_of = inputs(tools)?.text(&name);
+    made_of = match &base {
+        Some(archive) => made_of.text(&archive.to_string_lossy()),
+        None => made_of.file(&tools.busybox)?,
+    };
+    once(&name, made_of, |scratch, archive| {
+        let root = match filling {
+            Filling::Debian => scratch.folder("image")?,
+            Filling::Busybox => busybox_root(tools, scratch)?,
+        };
+        fs::create_dir_all(root.join("etc"))?;
+        fs::write(root.join("etc/stand-in"), format!("{name}\n"))?;
+        let contents = Contents {
+            base: base.as_deref(),
+            cmd: &IDLE,
+            ..Contents::default()
+        };
+        write_image(tools, archive, &name, &root, &contents)
+    })?;
+    Ok(name)
+}
+
+/// An image of one program on [`TOOLS`] or on busybox' shell, started as upstream's images of it are:
+/// an entrypoint that runs the command it is given.
+pub(crate) fn program_image(
+    tools: &Tools,
+    name: &str,
+    programs: &[(&Path, &str)],
+    filling: Filling,
+    env: &[&str],
+    cmd: &[&str],
+) -> Result<()> {
+    let _lock = lock()?;
+    let base = match filling {
+        Filling::Debian => Some(tools_archive(tools)?),
+        Filling::Busybox => None,
+    };
+    let mut made_of = inputs(tools)?.text(name);
+    for (program, path) in programs {
+        made_of = made_of.text(&program.to_string_lossy()).text(path);
+    }
+    for text in env.iter().chain(cmd) {
+        made_of = made_of.text(text);
+    }
+    made_of = match &base {
+        Some(archive) => made_of.text(&archive.to_string_lossy()),
+        None => made_of.file(&tools.busybox)?,
+    };
+    once(name, made_of, |scratch, archive| {
+        let root = scratch.folder("image")?;
+        let bin = scratch.folder("image/usr/local/bin")?;
+        if filling == Filling::Busybox {
+            let shell = scratch.folder("image/bin")?;
+            fs::copy(&tools.busybox, shell.join("busybox"))?;
+            symlink("busybox", shell.join("sh"))?;
+            let tmp = scratch.folder("image/tmp")?;
+            fs::set_permissions(tmp, fs::Permissions::from_mode(0o1777))?;
+        }
+        for (program, path) in programs {
+            fs::copy(program, root.join(path))
+                .with_context(|| format!("cannot copy {}", program.display()))?;
+        }
+        let entrypoint = bin.join("entrypoint");
+        fs::write(&entrypoint, "#!/bin/sh\nexec \"$@\"\n")?;
+        fs::set_permissions(&entrypoint, fs::Permissions::from_mode(0o755))?;
+        let contents = Contents {
+            base: base.as_deref(),
+            env,
+            entrypoint: &["/usr/local/bin/entrypoint"],
+            cmd,
+        };
+        write_image(tools, archive, name, &root, &contents)
+    })
+    .map(drop)
+}
+
+/// The folder that the cluster's registry serves beside the others.
+pub(crate) fn on_demand_folder() -> PathBuf {
+    images_folder().join("on-demand")
+}
+
+/// The archive of [`TOOLS`]; with the lock held.
+fn tools_archive(tools: &Tools) -> Result<PathBuf> {
+    let release = debian_release()?;
+    let made_of = inputs(tools)?.text(&release).text(PACKAGES);
+    once(TOOLS, made_of, |scratch, archive| {
+        step::step(
+            &format!("make the image {TOOLS} of Debian's {release} (the first time: two minutes)"),
+            || {
+                ensure!(
+                    setup::has_program("debootstrap"),
+                    "debootstrap is needed: `cargo xtask cluster up` or `apt-get install debootstrap` installs it"
+                );
+                let folder = scratch.folder("debian")?;
+                let folder = folder.to_str().context("a path that is not text")?;
+                // Files of root stay in there whatever happens, and the scratch is this user's.
+                let _files = RootOwned(folder);
+                let include = format!("--include={PACKAGES}");
+                let bootstrap = ["--variant=minbase", &include, &release, folder];
+                step::run(&mut root::command("debootstrap", &bootstrap)?)?;
+                step::run(&mut root::command_unchecked(
+                    "sh",
+                    &["-c", SUPERFLUOUS, "sh", folder],
+                ))?;
+                let contents = Contents {
+                    cmd: &IDLE,
+                    ..Contents::default()
+                };
+                let arguments = contents.arguments(TOOLS, Path::new(folder), archive);
+                let arguments: Vec<&str> = arguments
+                    .iter()
+                    .map(|a| a.to_str().context("a path that is not text"))
+                    .collect::<Result<_>>()?;
+                let toolbox = tools.toolbox.to_string_lossy();
+                step::run(&mut root::command_unchecked(&toolbox, &arguments)).map(drop)
+            },
+        )
+    })
+}
+
+/// A folder whose content is root's; removed when dropped.
+struct RootOwned<'a>(&'a str);
+
+impl Drop for RootOwned<'_> {
+    fn drop(&mut self) {
+        // What stays lies in the cache.
+        let _ = root::command_unchecked("rm", &["-rf", "--one-file-system", self.0]).status();
+    }
+}
+
+/// Makes the archive of an image with `make` unless one of the same inputs is there. Older ones of the name go.
+fn once(
+    name: &str,
+    made_of: Inputs,
+    make: impl FnOnce(&Scratch, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let folder = on_demand_folder();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let plain = archive_name(name);
+    let stem = plain.trim_end_matches(".tar");
+    let archive = folder.join(format!("{stem}-{}.tar", made_of.name()));
+    if archive.exists() {
+        return Ok(archive);
+    }
+    make(&Scratch::new()?, &archive).with_context(|| format!("cannot make the image {name}"))?;
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let of_this_name = path
+            .file_name()
+            .and_then(|file| file.to_str())
+            .and_then(|file| {
+                file.strip_prefix(stem)?
+                    .strip_prefix('-')?
+                    .strip_suffix(".tar")
+            })
+            .is_some_and(|hash| hash.len() == crate::hash::NAME_LENGTH);
+        if of_this_name && path != archive {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(archive)
+}
+
+/// What every image here is made of.
+fn inputs(tools: &Tools) -> Result<Inputs> {
+    // This file lists what goes into them.
+    Inputs::default()
+        .text(include_str!("on_demand.rs"))
+        .file(&tools.toolbox)
+}
+
+/// The release of this machine: debootstrap and its keys are made for that.
+fn debian_release() -> Result<String> {
+    let text = fs::read_to_string("/etc/os-release")?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"').to_owned())
+        .context("/etc/os-release has no VERSION_CODENAME")
+}
+
+/// The name with registry and tag, as the node asks for it.
+fn full_name(name: &str) -> Result<String> {
+    if name.contains('@') {
+        bail!("{name} has a digest, and nothing else has the same");
+    }
+    let registry = |first: &str| first.contains(['.', ':']) || first == "localhost";
+    let with_registry = match name.split_once('/') {
+        Some((first, _)) if registry(first) => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+        None => format!("docker.io/library/{name}"),
+    };
+    let last = with_registry.rsplit('/').next().unwrap_or_default();
+    if last.contains(':') {
+        Ok(with_registry)
+    } else {
+        Ok(format!("{with_registry}:latest"))
+    }
+}
+
+/// Keeps two processes from making the same image; the other one waits.
+fn lock() -> Result<File> {
+    let folder = paths::cache_dir();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let file = File::create(folder.join("images.lock"))?;
+    file.lock().context("cannot lock the images")?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_get_registry_and_tag() {
+        let full = |name| full_name(name).unwrap();
+        assert_eq!(full("node:22"), "docker.io/library/node:22");
+        assert_eq!(full("bitnami/redis"), "docker.io/bitnami/redis:latest");
+        assert_eq!(
+            full("quay.io/devfile/golang"),
+            "quay.io/devfile/golang:latest"
+        );
+        assert_eq!(full("localhost:5000/a"), "localhost:5000/a:latest");
+        assert!(full_name("a@sha256:00").is_err());
+    }
+
+    #[test]
+    fn an_image_is_made_once_for_the_same_inputs() {
+        let name = format!("localhost/once-{}:1", std::process::id());
+        let mut made = 0;
+        let mut make = |input: &str| {
+            once(&name, Inputs::default().text(input), |_, archive| {
+                made += 1;
+                fs::write(archive, "")?;
+                Ok(())
+            })
+            .unwrap()
+        };
+        let first = make("one");
+        assert_eq!(first, make("one"));
+        let second = make("two");
+        assert!(!first.exists(), "the older version is gone");
+        fs::remove_file(second).unwrap();
+        assert_eq!(made, 2);
+    }
+}
