@@ -17,6 +17,7 @@ use model::{ActualState, DesiredState, Failure, FailureCode};
 
 use super::attempt::{Attempt, Ended, Fact, Outcome};
 use super::desired::DesiredWorkspace;
+use super::inventory::Inventory;
 use super::observed::{Marked, NamespaceSeen, ObservedWorkspace};
 use super::plan::{Action, WaitingOn, plan};
 use super::report::{FailureStatus, Status, report};
@@ -91,6 +92,8 @@ struct Entry {
     desired: Option<Arc<DesiredWorkspace>>,
     /// The newest generation the server sent, also if it was rejected.
     newest: u64,
+    /// The newest generation that is there completely, as it was when nobody was working on it.
+    applied: u64,
     /// Objects are to be applied that are not here.
     needs_objects: bool,
     /// The newest wish may not be acted on.
@@ -640,10 +643,11 @@ impl Reconciler {
 
     fn update_status(&mut self, id: &WorkspaceId, now: Duration) {
         let next_try = self.schedule.due(id);
+        let is_running = self.schedule.is_running(id);
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
-        let status = entry.judge(&self.store, id, now, next_try);
+        let status = entry.judge(&self.store, id, now, is_running, next_try);
         let is_news = status
             .as_ref()
             .is_some_and(|status| report(entry.sent.as_ref(), status).is_some());
@@ -660,6 +664,7 @@ impl Entry {
             place,
             desired: None,
             newest: 0,
+            applied: 0,
             needs_objects: false,
             rejected: None,
             refused: None,
@@ -695,6 +700,7 @@ impl Entry {
         store: &Store,
         id: &WorkspaceId,
         now: Duration,
+        is_running: bool,
         next_try: Option<Duration>,
     ) -> Option<Status> {
         let seat = store.seat(&self.place);
@@ -705,11 +711,14 @@ impl Entry {
             .desired
             .as_ref()
             .is_some_and(|desired| desired.state == DesiredState::Terminated);
-        let applied_generation = match (&self.desired, inventory) {
+        // While it is worked on, the inventory says "not yet" of what is done in a moment.
+        if !is_running {
+            self.applied = inventory.map_or(0, Inventory::complete_generation);
+        }
+        let applied_generation = match &self.desired {
             _ if self.needs_objects => 0,
-            (Some(desired), _) if is_terminated && self.termination.is_some() => desired.generation,
-            (_, Some(inventory)) => inventory.complete_generation(),
-            (_, None) => 0,
+            Some(desired) if is_terminated && self.termination.is_some() => desired.generation,
+            Some(_) | None => self.applied,
         };
         // A place can be another workspace's by now.
         let seat = seat.filter(|_| inventory.is_some() || is_terminated);

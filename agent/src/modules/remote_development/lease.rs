@@ -119,7 +119,7 @@ impl Lease {
                 Step::Take(term) => (Some(lease), term),
                 Step::Wait => return Ok(None),
             },
-            Err(error) if error.is_not_found() => (None, 1),
+            Err(error) if error.is_not_found() => (None, first_term()),
             Err(error) => return Err(error),
         };
         let written = match lease {
@@ -229,6 +229,15 @@ impl Lease {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = held;
     }
+}
+
+/// The term of a lease that is made anew. It may have been deleted by hand, and the server refuses terms below the newest it
+/// has seen: seconds grow faster than terms do.
+fn first_term() -> u64 {
+    const YEAR_2020: i64 = 1_577_836_800;
+    let seconds = jiff::Timestamp::now().as_second() - YEAR_2020;
+    // The field has 31 bits, which last until 2088.
+    u64::try_from(seconds).unwrap_or(1).clamp(1, 0x7fff_0000)
 }
 
 /// The form that the Lease's times have. Only people and tools read them.
