@@ -45,7 +45,7 @@ pub(crate) enum CallError {
 #[derive(Debug)]
 pub(crate) struct Call {
     agent: Arc<AgentTunnels>,
-    tunnel: Arc<Tunnel>,
+    pub(super) tunnel: Arc<Tunnel>,
     inbound: Option<Inbound>,
     outbound: Option<mpsc::Sender<ConnectResponse>>,
     order: Order,
