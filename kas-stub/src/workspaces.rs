@@ -132,7 +132,11 @@ impl Workspaces {
     /// All, by name and then age; terminated ones too.
     pub(crate) fn list(&self) -> Vec<Arc<Workspace>> {
         let index = self.read();
-        let mut all: Vec<_> = index.by_id.values().map(|it| Arc::clone(&it.workspace)).collect();
+        let mut all: Vec<_> = index
+            .by_id
+            .values()
+            .map(|it| Arc::clone(&it.workspace))
+            .collect();
         all.sort_by(|a, b| (&a.name, a.created_at).cmp(&(&b.name, b.created_at)));
         all
     }
@@ -146,23 +150,36 @@ impl Workspaces {
     }
 
     pub(crate) fn by_id(&self, id: &str) -> Option<Arc<Workspace>> {
-        self.read().by_id.get(id).map(|it| Arc::clone(&it.workspace))
+        self.read()
+            .by_id
+            .get(id)
+            .map(|it| Arc::clone(&it.workspace))
     }
 
     fn is_of_agent(&self, id: &str, agent_id: u64) -> bool {
         let index = self.read();
-        index.by_id.get(id).is_some_and(|it| it.workspace.agent_id == agent_id)
+        index
+            .by_id
+            .get(id)
+            .is_some_and(|it| it.workspace.agent_id == agent_id)
     }
 
     fn of_agent(&self, agent_id: u64) -> Vec<Arc<Workspace>> {
         let index = self.read();
         let workspaces = index.by_id.values().map(|it| &it.workspace);
-        workspaces.filter(|it| it.agent_id == agent_id).cloned().collect()
+        workspaces
+            .filter(|it| it.agent_id == agent_id)
+            .cloned()
+            .collect()
     }
 
     /// What was rendered for a workspace.
     pub(crate) async fn content(&self, id: &str) -> Result<Content> {
-        let record = self.store.load(Kind::WorkspaceContent, id).await.map_err(Error::Store)?;
+        let record = self
+            .store
+            .load(Kind::WorkspaceContent, id)
+            .await
+            .map_err(Error::Store)?;
         let record = record.ok_or_else(|| Error::Missing(id.to_owned()))?;
         serde_json::from_str(&record.body).map_err(|source| Error::Corrupt {
             id: id.to_owned(),
@@ -248,11 +265,18 @@ impl Workspaces {
     /// Whether one more fits, and the ends of those that make room.
     fn room_for(&self, workspace: &Workspace) -> Result<Vec<Write>> {
         let index = self.read();
-        let same_name = index.by_name.get(&workspace.name).and_then(|id| index.by_id.get(id));
+        let same_name = index
+            .by_name
+            .get(&workspace.name)
+            .and_then(|id| index.by_id.get(id));
         if same_name.is_some_and(|it| !it.workspace.life.is_over()) {
             return Err(Error::Exists(workspace.name.clone()));
         }
-        let mut over: Vec<_> = index.by_id.values().filter(|it| it.workspace.life.is_over()).collect();
+        let mut over: Vec<_> = index
+            .by_id
+            .values()
+            .filter(|it| it.workspace.life.is_over())
+            .collect();
         if index.by_id.len() - over.len() >= MAX_WORKSPACES {
             return Err(Error::TooMany);
         }
@@ -265,7 +289,10 @@ impl Workspaces {
                 expected_version,
                 body: None,
             };
-            [end(Kind::Workspace, it.version), end(Kind::WorkspaceContent, 1)]
+            [
+                end(Kind::Workspace, it.version),
+                end(Kind::WorkspaceContent, 1),
+            ]
         });
         Ok(ends.collect())
     }
@@ -288,7 +315,8 @@ impl Workspaces {
             if let Some(decision) = decide::wish(&workspace.life, desired, now) {
                 this.keep(vec![(workspace.id.clone(), decision)]).await?;
             }
-            this.by_id(&workspace.id).ok_or_else(|| Error::Missing(workspace.id.clone()))
+            this.by_id(&workspace.id)
+                .ok_or_else(|| Error::Missing(workspace.id.clone()))
         })
         .await
     }
@@ -346,7 +374,10 @@ impl Workspaces {
                 version,
             });
         }
-        let writes = entries.iter().map(|it| write(&it.workspace, it.version)).collect();
+        let writes = entries
+            .iter()
+            .map(|it| write(&it.workspace, it.version))
+            .collect();
         self.store.append(writes).await.map_err(Error::Store)?;
         {
             let mut index = self.write();
@@ -405,11 +436,15 @@ impl Workspaces {
 impl Index {
     fn set(&mut self, entry: Entry) {
         let Entry { workspace, .. } = &entry;
-        let named = self.by_name.get(&workspace.name).and_then(|id| self.by_id.get(id));
+        let named = self
+            .by_name
+            .get(&workspace.name)
+            .and_then(|id| self.by_id.get(id));
         // Of a name's workspaces at most one is not over, and it is the newest.
         let is_newest = named.is_none_or(|it| it.workspace.created_at <= workspace.created_at);
         if is_newest {
-            self.by_name.insert(workspace.name.clone(), workspace.id.clone());
+            self.by_name
+                .insert(workspace.name.clone(), workspace.id.clone());
         }
         self.by_id.insert(workspace.id.clone(), entry);
     }
@@ -418,7 +453,11 @@ impl Index {
         let Some(Entry { workspace, .. }) = self.by_id.remove(id) else {
             return;
         };
-        if self.by_name.get(&workspace.name).is_some_and(|newest| newest == id) {
+        if self
+            .by_name
+            .get(&workspace.name)
+            .is_some_and(|newest| newest == id)
+        {
             self.by_name.remove(&workspace.name);
         }
     }

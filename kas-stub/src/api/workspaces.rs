@@ -91,7 +91,10 @@ fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     WorkspaceView {
         id,
         name: name.to_string(),
-        agent: api.directory.agent_by_id(agent_id).map(|it| it.name.to_string()),
+        agent: api
+            .directory
+            .agent_by_id(agent_id)
+            .map(|it| it.name.to_string()),
         agent_id,
         agent_connected: api.workspaces.leaders().leader(agent_id).is_some(),
         namespace,
@@ -140,7 +143,9 @@ pub(super) async fn create(
     }
     let name = match name {
         None => name_from(&repository),
-        Some(name) => name.parse::<WorkspaceName>().map_err(|error| Problem::invalid("name", error.to_string()))?,
+        Some(name) => name
+            .parse::<WorkspaceName>()
+            .map_err(|error| Problem::invalid("name", error.to_string()))?,
     };
     let agent = choose_agent(&api, agent.as_deref())?;
     let request = Request {
@@ -168,15 +173,21 @@ fn choose_agent(api: &Api, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
         let shown: String = name.chars().take(80).collect();
         let agent = api.directory.agent(name);
         return agent.ok_or_else(|| {
-            Problem::unprocessable("agent", "no_such_agent", format!("there is no agent named {shown}"))
-                .hint("kas-stub agent list shows the agents there are")
+            Problem::unprocessable(
+                "agent",
+                "no_such_agent",
+                format!("there is no agent named {shown}"),
+            )
+            .hint("kas-stub agent list shows the agents there are")
         });
     }
     let agents = api.directory.agents();
     match agents.as_slice() {
         [only] => Ok(Arc::clone(only)),
-        [] => Err(Problem::unprocessable("agent", "no_agent", "there is no agent yet")
-            .hint("kas-stub agent create NAME makes one")),
+        [] => Err(
+            Problem::unprocessable("agent", "no_agent", "there is no agent yet")
+                .hint("kas-stub agent create NAME makes one"),
+        ),
         several => {
             let names: Vec<_> = several.iter().map(|it| it.name.as_str()).take(10).collect();
             let detail = "there are several agents, so one must be chosen";
@@ -193,7 +204,8 @@ fn read_backend(name: Option<&str>) -> Result<BackendKind, Problem> {
     let found = BackendKind::ALL.into_iter().find(|it| it.as_str() == name);
     found.ok_or_else(|| {
         let names = BackendKind::ALL.map(BackendKind::as_str);
-        Problem::invalid("backend", "there is no such backend").hint(format!("one of {}", names.join(", ")))
+        Problem::invalid("backend", "there is no such backend")
+            .hint(format!("one of {}", names.join(", ")))
     })
 }
 
@@ -261,7 +273,9 @@ pub(super) async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     caller.allow(Action::ReadWorkspace, Resource::Server)?;
     let workspace = find(&api, &name)?;
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
     let watch = Watch {
         changes: api.workspaces.changes(),
         id: workspace.id.clone(),
@@ -300,7 +314,8 @@ impl Watch {
                 self.last = event.sequence;
                 let data = serde_json::to_string(event).unwrap_or_default();
                 let id = event.sequence.to_string();
-                self.ready.push_back(Event::default().event(event.step.name()).id(id).data(data));
+                self.ready
+                    .push_back(Event::default().event(event.step.name()).id(id).data(data));
             }
             if !self.ready.is_empty() {
                 continue;

@@ -94,7 +94,11 @@ fn problem_line(problem: &Value) -> String {
         hint => format!(" ({hint})"),
     };
     let (line, column) = (&problem["line"], &problem["column"]);
-    format!("\n  line {line}, column {column}, {}: {}{hint}", text("field"), text("reason"))
+    format!(
+        "\n  line {line}, column {column}, {}: {}{hint}",
+        text("field"),
+        text("reason")
+    )
 }
 
 /// A stream to the server, its name for the Host header, the token to send.

@@ -203,7 +203,10 @@ async fn wait_for(
         }
         if began.elapsed() >= limit {
             let seconds = limit.as_secs();
-            bail!("it is not {wanted} after {seconds} seconds: {told}; {}", reasons(failures));
+            bail!(
+                "it is not {wanted} after {seconds} seconds: {told}; {}",
+                reasons(failures)
+            );
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
         // A server that restarts is waited for, too.
@@ -247,12 +250,19 @@ fn failure_line(failure: &Value) -> String {
         Some(first) if !first.is_empty() => format!(" [{first}]"),
         Some(_) | None => String::new(),
     };
-    format!("{}{component}: {}{evidence}", text(failure, "code"), text(failure, "message"))
+    format!(
+        "{}{component}: {}{evidence}",
+        text(failure, "code"),
+        text(failure, "message")
+    )
 }
 
 /// One line.
 fn summary(workspace: &Value) -> String {
-    let (actual, desired) = (text(workspace, "actual_state"), text(workspace, "desired_state"));
+    let (actual, desired) = (
+        text(workspace, "actual_state"),
+        text(workspace, "desired_state"),
+    );
     let wish = if actual == desired {
         String::new()
     } else {
@@ -280,7 +290,15 @@ fn table(answer: &Value) {
             cell("repository"),
         ]
     });
-    let head = ["NAME", "AGENT", "BACKEND", "WANTED", "STATE", "FAILURE", "REPOSITORY"];
+    let head = [
+        "NAME",
+        "AGENT",
+        "BACKEND",
+        "WANTED",
+        "STATE",
+        "FAILURE",
+        "REPOSITORY",
+    ];
     output::table(&head, &rows.collect::<Vec<_>>());
 }
 
@@ -304,7 +322,11 @@ fn one(workspace: &Value) {
     }
     for failure in list(&workspace["failures"]) {
         let line = failure_line(failure);
-        output::line(&format!("{:<11}{line}, since {}", "failure", text(failure, "since")));
+        output::line(&format!(
+            "{:<11}{line}, since {}",
+            "failure",
+            text(failure, "since")
+        ));
     }
     for note in list(&workspace["notes"]) {
         let (field, reason) = (text(note, "field"), text(note, "reason"));

@@ -90,14 +90,18 @@ impl Git {
         }
         let pinned = guard::resolve(project, self.policy).await?;
         let mut command = self.command(&self.cache, Some(&pinned));
-        command.args(["ls-remote", "--quiet", "--"]).arg(project.as_str());
+        command
+            .args(["ls-remote", "--quiet", "--"])
+            .arg(project.as_str());
         // The second pattern is what an annotated tag points to.
         command.arg(name).arg(format!("{name}^{{}}"));
         let answer = self.run("ls-remote", command, MAX_REFERENCES).await?;
         let answer = String::from_utf8(answer).map_err(|_| Error::Answer)?;
         let find = |wanted: &str| {
             let mut lines = answer.lines().filter_map(|line| line.split_once('\t'));
-            lines.find(|(_, found)| *found == wanted).map(|(id, _)| id.to_owned())
+            lines
+                .find(|(_, found)| *found == wanted)
+                .map(|(id, _)| id.to_owned())
         };
         // In the order in which a fetch looks.
         let candidates = [
@@ -123,21 +127,36 @@ impl Git {
     ) -> Result<AtRef, Error> {
         let folder = Scratch(self.scratch().join(crate::secret::random_id().to_string()));
         let folder = &folder.0;
-        tokio::fs::create_dir_all(folder).await.map_err(Error::Folder)?;
+        tokio::fs::create_dir_all(folder)
+            .await
+            .map_err(Error::Folder)?;
         let mut init = self.command(folder, None);
         init.args(["init", "--quiet", "--bare", "."]);
         self.run("init", init, MAX_LINE).await?;
         // A remote with a name: files that the fetch leaves out are fetched from it when they are read.
         let mut remote = self.command(folder, None);
-        remote.args(["config", "remote.origin.url"]).arg(project.as_str());
+        remote
+            .args(["config", "remote.origin.url"])
+            .arg(project.as_str());
         self.run("config", remote, MAX_LINE).await?;
 
         let pinned = guard::resolve(project, self.policy).await?;
         let name = reference.map_or("HEAD", Reference::as_str);
         let mut fetch = self.command(folder, Some(&pinned));
         fetch
-            .args(["fetch", "--quiet", "--depth=1", "--filter=blob:none", "--no-tags"])
-            .args(["--no-write-fetch-head", "--no-recurse-submodules", "--", "origin"])
+            .args([
+                "fetch",
+                "--quiet",
+                "--depth=1",
+                "--filter=blob:none",
+                "--no-tags",
+            ])
+            .args([
+                "--no-write-fetch-head",
+                "--no-recurse-submodules",
+                "--",
+                "origin",
+            ])
             .arg(format!("+{name}:{FETCHED}"));
         match self.run("fetch", fetch, MAX_LINE).await {
             Ok(_) => {}
@@ -147,7 +166,9 @@ impl Git {
             Err(error) => return Err(error),
         }
 
-        let commit = self.line(folder, &["rev-parse", &format!("{FETCHED}^{{commit}}")]).await?;
+        let commit = self
+            .line(folder, &["rev-parse", &format!("{FETCHED}^{{commit}}")])
+            .await?;
         if !is_object_id(&commit) {
             return Err(Error::Answer);
         }
@@ -201,9 +222,13 @@ impl Git {
 }
 
 fn is_missing_reference(message: &str) -> bool {
-    ["couldn't find remote ref", "not our ref", "does not allow request for unadvertised object"]
-        .iter()
-        .any(|text| message.contains(text))
+    [
+        "couldn't find remote ref",
+        "not our ref",
+        "does not allow request for unadvertised object",
+    ]
+    .iter()
+    .any(|text| message.contains(text))
 }
 
 /// Whether git complained that the server wants to know who asks. Servers of private repositories say so for those that
@@ -212,9 +237,14 @@ pub(crate) fn wants_credentials(error: &Error) -> bool {
     let Error::Failed { message, .. } = error else {
         return false;
     };
-    ["could not read Username", "Authentication failed", "returned error: 401", "returned error: 403"]
-        .iter()
-        .any(|text| message.contains(text))
+    [
+        "could not read Username",
+        "Authentication failed",
+        "returned error: 401",
+        "returned error: 403",
+    ]
+    .iter()
+    .any(|text| message.contains(text))
 }
 
 #[cfg(test)]
@@ -226,7 +256,9 @@ mod tests {
         for good in ["main", "feature/x-1", "v1.0", &"a".repeat(40)] {
             assert!(Reference::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "-x", "a b", "a:b", "a..b", "+a^", "@", "a.lock", "/a", "a/", "a\nb", "x@{1}"] {
+        for bad in [
+            "", "-x", "a b", "a:b", "a..b", "+a^", "@", "a.lock", "/a", "a/", "a\nb", "x@{1}",
+        ] {
             assert!(Reference::parse(bad).is_err(), "{bad}");
         }
     }

@@ -3,11 +3,15 @@
 mod devworkspace;
 mod native;
 
+use ::devfile::{
+    model::Devfile,
+    render::{RenderError, Rendered},
+};
 use model::DesiredState;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::render::{Flattened, Frame};
+use super::render::Frame;
 
 /// How a workspace is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +39,7 @@ impl BackendKind {
 /// A way to run a workspace.
 pub(crate) trait Backend: Sync {
     /// All objects of the workspace, as when it runs.
-    fn objects(&self, frame: &Frame<'_>, devfile: &Flattened) -> Vec<Value>;
+    fn objects(&self, frame: &Frame<'_>, devfile: Devfile) -> Result<Rendered, RenderError>;
 
     /// The same objects as they are for a wish.
     fn in_state(&self, objects: Vec<Value>, desired: DesiredState) -> Vec<Value>;

@@ -66,7 +66,12 @@ pub(crate) fn decide(before: &Life, report: &Report, now: Timestamp) -> Option<D
         let (state, generation) = (life.desired, life.generation);
         steps.push((now, Step::Desired { state, generation }));
     } else if report.applied_generation == before.generation {
-        change_desired(&mut life, before.desired.after_seeing(actual), now, &mut steps);
+        change_desired(
+            &mut life,
+            before.desired.after_seeing(actual),
+            now,
+            &mut steps,
+        );
     }
     (life != *before).then_some(Decision { life, steps })
 }
@@ -75,8 +80,8 @@ pub(crate) fn decide(before: &Life, report: &Report, now: Timestamp) -> Option<D
 pub(crate) fn wish(before: &Life, desired: DesiredState, now: Timestamp) -> Option<Decision> {
     let mut life = before.clone();
     let mut steps = Vec::new();
-    let is_at_rest = before.actual == ActualState::Stopped
-        && before.applied_generation == before.generation;
+    let is_at_rest =
+        before.actual == ActualState::Stopped && before.applied_generation == before.generation;
     let desired = match (before.desired, desired) {
         // What is stopped needs no stop before it runs again.
         (DesiredState::Stopped, DesiredState::RestartRequested) if is_at_rest => {
@@ -150,7 +155,8 @@ fn merge_failures(
         match before.iter().find(|known| is_same(known, &failure)) {
             Some(known) => {
                 failure.since = known.since;
-                let drift = |at: Timestamp| known.next_try_at.map(|was| was.duration_since(at).abs());
+                let drift =
+                    |at: Timestamp| known.next_try_at.map(|was| was.duration_since(at).abs());
                 // The same moment, told again with another age: no news.
                 if let Some(at) = failure.next_try_at
                     && drift(at).is_some_and(|drift| drift < NEXT_TRY_DRIFT)

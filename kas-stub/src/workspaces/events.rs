@@ -24,7 +24,10 @@ pub(crate) struct Event {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Step {
     /// The wish changed.
-    Desired { state: DesiredState, generation: u64 },
+    Desired {
+        state: DesiredState,
+        generation: u64,
+    },
     /// The agent applied a wish completely.
     Applied { generation: u64 },
     /// What is seen changed.
@@ -107,7 +110,8 @@ mod tests {
                 state: ActualState::Running,
             },
         };
-        let json = r#"{"sequence":3,"at":"1970-01-01T00:00:00Z","type":"actual","state":"Running"}"#;
+        let json =
+            r#"{"sequence":3,"at":"1970-01-01T00:00:00Z","type":"actual","state":"Running"}"#;
         assert_eq!(serde_json::to_string(&event).unwrap(), json);
         assert_eq!(serde_json::from_str::<Event>(json).unwrap(), event);
         assert_eq!(event.step.name(), "actual");

@@ -10,12 +10,11 @@ use super::{
     backend::{self, BackendKind},
     events::Events,
     render::{
-        Frame,
-        clone::repository_name,
-        devfile::{DevfileProblem, check},
+        DevfileProblem, Frame, StandAlone, check, check_objects, problem_of, repository_name,
+        with_repository,
     },
     source::{Devfiles, SourceError},
-    workspace::{Content, Life, Source, Workspace},
+    workspace::{Content, Life, Note, Source, Workspace},
 };
 use crate::{config::WorkspaceDefaults, git::Git};
 
@@ -69,15 +68,18 @@ impl Maker {
             reference,
             devfile_path,
         } = request;
-        let read = self.devfiles.read(&repository, reference.as_deref(), devfile_path.as_deref());
+        let read = self
+            .devfiles
+            .read(&repository, reference.as_deref(), devfile_path.as_deref());
         let devfile = read.await.map_err(MakeError::Source)?;
-        let (flattened, notes) = check(&devfile.path, &devfile.text).map_err(|problems| {
-            MakeError::Devfile {
-                path: devfile.path.clone(),
-                commit: devfile.commit.clone(),
-                problems,
-            }
-        })?;
+        let (path, commit) = (devfile.path.clone(), devfile.commit.clone());
+        let wrong = |problems| MakeError::Devfile {
+            path: path.clone(),
+            commit: commit.clone(),
+            problems,
+        };
+        let (flattened, mut notes) =
+            check(&devfile.path, &devfile.text, &mut StandAlone).map_err(wrong)?;
         let now = Timestamp::now();
         let workspace = Workspace {
             id: random_uuid(),
@@ -102,13 +104,22 @@ impl Maker {
             name: &workspace.name,
             namespace: &workspace.namespace,
             agent_id,
-            source: &workspace.source,
             defaults: &self.defaults,
         };
-        let objects = backend::for_kind(kind).objects(&frame, &flattened);
+        let flattened = with_repository(flattened, &workspace.source);
+        let rendered = backend::for_kind(kind).objects(&frame, flattened);
+        let rendered = rendered.map_err(|error| wrong(vec![problem_of(&error)]))?;
+        let problems = check_objects(&frame, &rendered.objects);
+        if !problems.is_empty() {
+            return Err(wrong(problems));
+        }
+        notes.extend(rendered.notes.into_iter().map(|note| Note {
+            field: note.path,
+            reason: format!("{}: {}", note.what, note.why),
+        }));
         let content = Content {
             devfile: devfile.text.to_string(),
-            objects,
+            objects: rendered.objects,
             notes,
         };
         Ok((workspace, content))
@@ -120,17 +131,28 @@ pub(crate) fn name_from(repository: &str) -> WorkspaceName {
     let mut base = repository_name(repository);
     base.truncate(34);
     let base = base.trim_matches('-');
-    let letter = if base.starts_with(|c: char| c.is_ascii_lowercase()) { "" } else { "w-" };
-    let random: String = random_bytes::<5>().iter().map(|it| char::from(b'a' + it % 26)).collect();
+    let letter = if base.starts_with(|c: char| c.is_ascii_lowercase()) {
+        ""
+    } else {
+        "w-"
+    };
+    let random: String = random_bytes::<5>()
+        .iter()
+        .map(|it| char::from(b'a' + it % 26))
+        .collect();
     let name = format!("{letter}{base}-{random}");
     name.parse().unwrap_or_else(|_| {
-        format!("workspace-{random}").parse().expect("letters and a '-' are a name")
+        format!("workspace-{random}")
+            .parse()
+            .expect("letters and a '-' are a name")
     })
 }
 
 fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("the system has random numbers");
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the system has random numbers");
     bytes
 }
 
@@ -140,7 +162,13 @@ fn random_uuid() -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
     parts.join("-")
 }
 
@@ -154,10 +182,16 @@ mod tests {
             ("https://git.example.com/group/My_App.git", "my-app-"),
             ("https://git.example.com/1", "w-1-"),
             ("https://git.example.com/ä", "workspace-"),
-            (&format!("https://git.example.com/{}", "x".repeat(200)), "xxx"),
+            (
+                &format!("https://git.example.com/{}", "x".repeat(200)),
+                "xxx",
+            ),
         ] {
             let name = name_from(url);
-            assert!(name.as_str().starts_with(start) || start == "workspace-", "{name}");
+            assert!(
+                name.as_str().starts_with(start) || start == "workspace-",
+                "{name}"
+            );
         }
     }
 

@@ -15,12 +15,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
 use jiff::Timestamp;
@@ -117,10 +112,11 @@ impl Opening {
     /// Hears who it is, and lets it lead.
     async fn begin(self) -> Result<Exchange, Status> {
         let Self {
-            reconcile: Reconcile {
-                workspaces,
-                stopping,
-            },
+            reconcile:
+                Reconcile {
+                    workspaces,
+                    stopping,
+                },
             call,
             mut requests,
         } = self;
@@ -277,7 +273,9 @@ impl Exchange {
         if full {
             self.workspaces.orphans().replace(agent_id, orphans);
             let workspaces = self.workspaces.of_agent(agent_id);
-            let all = self.session.end_full_poll(workspaces.iter().map(|it| &**it));
+            let all = self
+                .session
+                .end_full_poll(workspaces.iter().map(|it| &**it));
             self.due = all.into();
         } else {
             self.workspaces.orphans().update(agent_id, orphans);

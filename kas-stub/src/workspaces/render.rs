@@ -1,32 +1,45 @@
-//! From a flattened devfile to what a cluster is given. Pure.
+//! From a devfile's text to what a cluster is given. Pure.
 //!
-//! Rules of every Pod: the restricted Pod security standard, no token of a service account, a home that outlives a stop,
-//! the repository cloned once.
+//! How a devfile becomes objects is the crate `devfile`'s. Here is what makes them a workspace's: names, marks, defaults,
+//! and the repository that is cloned.
 
-pub(super) mod clone;
-pub(super) mod containers;
-pub(super) mod devfile;
-pub(super) mod events;
-pub(super) mod pod;
-pub(super) mod volumes;
+mod check;
+mod repository;
 
+use std::collections::BTreeMap;
+
+use ::devfile::{
+    model::Devfile,
+    render::{Entrypoint, ProjectClone, RenderOptions, ResourceDefaults, StorageDefaults},
+};
 use model::WorkspaceName;
-use serde_json::{Map, Value, json};
 
-use super::workspace::Source;
 use crate::config::WorkspaceDefaults;
-use clone::Project;
 
-pub(super) use devfile::Flattened;
+pub(super) use check::{DevfileProblem, StandAlone, check, check_objects, problem_of};
+pub(super) use repository::{repository_name, with_repository};
 
 /// GitLab's label with the id of the agent, on everything.
 const AGENT_ID_LABEL: &str = "agent.gitlab.com/id";
-/// The workspace's name, on its Pods and what selects them.
+/// The workspace's name, on everything, and what selects its Pods.
 const NAME_LABEL: &str = "workspaces.gitlab.com/name";
 /// GitLab's annotation with the id of the workspace.
 const ID_ANNOTATION: &str = "workspaces.gitlab.com/id";
 /// cli-utils' annotation with the id of the inventory.
 const INVENTORY_ANNOTATION: &str = "config.k8s.io/owning-inventory";
+/// A home that no image has, so that keeping it hides nothing.
+const HOME: &str = "/home/workspace";
+/// What the agent applies of a devfile's own objects.
+const KINDS: [&str; 6] = [
+    "ConfigMap",
+    "Deployment",
+    "NetworkPolicy",
+    "PersistentVolumeClaim",
+    "Secret",
+    "Service",
+];
+/// Memory that cloning may take.
+const CLONE_MEMORY: &str = "1Gi";
 
 /// What a workspace's objects are made with, beside the devfile.
 #[derive(Clone, Copy, Debug)]
@@ -35,35 +48,75 @@ pub(crate) struct Frame<'a> {
     pub(crate) name: &'a WorkspaceName,
     pub(crate) namespace: &'a str,
     pub(crate) agent_id: u64,
-    pub(crate) source: &'a Source,
     pub(crate) defaults: &'a WorkspaceDefaults,
 }
 
 impl Frame<'_> {
-    /// What selects the workspace's Pods.
-    pub(super) fn selector(&self) -> Value {
-        json!({ AGENT_ID_LABEL: self.agent_id.to_string(), NAME_LABEL: self.name.as_str() })
+    /// On every object.
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (AGENT_ID_LABEL.into(), self.agent_id.to_string()),
+            (NAME_LABEL.into(), self.name.to_string()),
+        ])
     }
 
-    /// Puts an object into the workspace's namespace, with the marks by which the agent knows it as its own.
-    pub(super) fn mark(&self, mut object: Value) -> Value {
-        let metadata = &mut object["metadata"];
-        metadata["namespace"] = self.namespace.into();
-        metadata["labels"] = self.selector();
-        metadata["annotations"] = json!({
-            ID_ANNOTATION: self.id,
-            INVENTORY_ANNOTATION: format!("{}-workspace-inventory", self.name),
+    /// On every object: the marks by which the agent knows it as its own.
+    pub(super) fn annotations(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (ID_ANNOTATION.into(), self.id.to_owned()),
+            (INVENTORY_ANNOTATION.into(), self.inventory()),
+        ])
+    }
+
+    /// The ConfigMap in which the agent keeps what it applied.
+    pub(super) fn inventory(&self) -> String {
+        format!("{}-workspace-inventory", self.name)
+    }
+
+    /// How the devfile is rendered.
+    pub(super) fn options(&self, devfile: &Devfile) -> RenderOptions {
+        let WorkspaceDefaults {
+            clone_image,
+            storage_class,
+            volume_size,
+            memory_request,
+            memory_limit,
+            cpu_request,
+            cpu_limit,
+        } = self.defaults.clone();
+        let mut options = RenderOptions::new(self.name.as_str(), self.namespace);
+        options.labels = self.labels();
+        options.annotations = self.annotations();
+        options.selector = self.labels();
+        options.pod_annotations = BTreeMap::from([(ID_ANNOTATION.into(), self.id.to_owned())]);
+        options.resources = ResourceDefaults {
+            memory_request: Some(memory_request),
+            memory_limit,
+            cpu_request: Some(cpu_request),
+            cpu_limit,
+        };
+        options.storage = StorageDefaults {
+            projects_size: volume_size.clone(),
+            volume_size,
+            class: storage_class,
+            ephemeral: false,
+        };
+        // The only container is there to work in: it stays up also when no command names it.
+        if devfile.containers().count() == 1 {
+            options.entrypoint = Entrypoint::Idle;
+        }
+        options.home = Some(HOME.into());
+        options.service_account = Some(self.name.to_string());
+        options.project_clone = Some(ProjectClone {
+            image: clone_image,
+            memory_limit: CLONE_MEMORY.into(),
+            // It is among the devfile's projects.
+            repositories: Vec::new(),
         });
-        object
+        options
+            .policy
+            .kinds
+            .retain(|kind| KINDS.contains(&kind.as_str()));
+        options
     }
-
-    /// What is cloned: the repository the workspace was made from, and the devfile's own projects.
-    pub(super) fn projects(&self, devfile: &Flattened) -> Vec<Project> {
-        clone::projects(self.source, devfile)
-    }
-}
-
-/// A JSON object as a map; empty for anything else.
-fn object(value: &Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap_or_default()
 }

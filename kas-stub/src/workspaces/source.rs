@@ -14,8 +14,12 @@ use crate::{
 };
 
 /// Where a devfile is looked for, in this order (devfile 2.2's names).
-pub(crate) const DEFAULT_PATHS: [&str; 4] =
-    [".devfile.yaml", "devfile.yaml", ".devfile.yml", "devfile.yml"];
+pub(crate) const DEFAULT_PATHS: [&str; 4] = [
+    ".devfile.yaml",
+    "devfile.yaml",
+    ".devfile.yml",
+    "devfile.yml",
+];
 /// The largest devfile (GitLab's limit).
 pub(crate) const MAX_DEVFILE_BYTES: usize = 3 * 1024 * 1024;
 /// Longest path of a devfile.
@@ -77,7 +81,8 @@ impl Devfiles {
                 .hint("for example https://git.example.com/group/project.git")
         })?;
         let reference = reference.map(Reference::parse).transpose();
-        let reference = reference.map_err(|error| wrong("ref", "invalid_field", error.to_string()))?;
+        let reference =
+            reference.map_err(|error| wrong("ref", "invalid_field", error.to_string()))?;
         if let Some(path) = path {
             check_path(path)?;
         }
@@ -113,7 +118,10 @@ impl Devfiles {
     ) -> Result<Devfile, SourceError> {
         let given = path.map(|path| [path]);
         let paths: &[&str] = given.as_ref().map_or(&DEFAULT_PATHS, |path| path);
-        let found = self.git.read_at(project, reference, paths, MAX_DEVFILE_BYTES).await;
+        let found = self
+            .git
+            .read_at(project, reference, paths, MAX_DEVFILE_BYTES)
+            .await;
         let (commit, file) = match found.map_err(|error| unreadable(&error))? {
             AtRef::NoReference => return Err(no_reference(reference.is_some())),
             AtRef::Commit { commit, file } => (commit, file),
@@ -135,7 +143,11 @@ impl Devfiles {
             Some((path, File::Content(content))) => (path, content),
         };
         let text = String::from_utf8(content).map_err(|_| {
-            wrong("devfile_path", "invalid_field", format!("{path} is not UTF-8 text"))
+            wrong(
+                "devfile_path",
+                "invalid_field",
+                format!("{path} is not UTF-8 text"),
+            )
         })?;
         Ok(Devfile {
             commit,
@@ -174,14 +186,22 @@ fn check_path(path: &str) -> Result<(), SourceError> {
     if is_inside && is_plain && !path.starts_with([':', '-']) {
         return Ok(());
     }
-    Err(wrong("devfile_path", "invalid_field", "it is no path of a file in the repository")
-        .hint("for example .devfile.yaml or tools/devfile.yaml"))
+    Err(wrong(
+        "devfile_path",
+        "invalid_field",
+        "it is no path of a file in the repository",
+    )
+    .hint("for example .devfile.yaml or tools/devfile.yaml"))
 }
 
 fn no_reference(was_given: bool) -> SourceError {
     if was_given {
-        wrong("ref", "no_such_ref", "the repository has no such branch, tag or commit")
-            .hint("a commit is given by its whole id")
+        wrong(
+            "ref",
+            "no_such_ref",
+            "the repository has no such branch, tag or commit",
+        )
+        .hint("a commit is given by its whole id")
     } else {
         wrong("repository", "empty_repository", "the repository is empty")
     }
@@ -212,7 +232,9 @@ mod tests {
         for good in [".devfile.yaml", "a/b/devfile.yml"] {
             assert_eq!(check_path(good), Ok(()));
         }
-        for bad in ["", "/a", "a/../b", "../a", "a//b", "./a", ":(glob)*", "-a", "a\nb"] {
+        for bad in [
+            "", "/a", "a/../b", "../a", "a//b", "./a", ":(glob)*", "-a", "a\nb",
+        ] {
             assert!(check_path(bad).is_err(), "{bad}");
         }
     }

@@ -1,46 +1,42 @@
 //! One DevWorkspace; DevWorkspace Operator makes the rest of it.
 
+use ::devfile::{
+    model::Devfile,
+    render::{RenderError, RenderOptions, Rendered, dev_workspace},
+};
 use model::DesiredState;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Backend, set};
-use crate::workspaces::render::{Flattened, Frame};
+use crate::workspaces::render::Frame;
 
-/// Where a volume of its own is asked for: the operator's default is one for all workspaces of a namespace, which it
-/// cleans up by a job before it lets the workspace go.
+/// Asks for a volume of its own: the operator's default is one for all workspaces of a namespace, which it cleans up by a
+/// job before it lets a workspace go.
 const STORAGE_TYPE: &str = "controller.devfile.io/storage-type";
+/// The operator's own way, which needs nothing but an Ingress controller.
+const ROUTING_CLASS: &str = "basic";
 
 #[derive(Debug)]
 pub(super) struct Devworkspace;
 
 impl Backend for Devworkspace {
-    fn objects(&self, frame: &Frame<'_>, devfile: &Flattened) -> Vec<Value> {
-        let mut template: Map<String, Value> = devfile.content().clone();
-        // These are a devfile's alone; what a parent gave is in already.
-        for key in ["schemaVersion", "metadata", "parent"] {
-            template.remove(key);
-        }
-        let attributes = template.entry("attributes").or_insert_with(|| json!({}));
-        if let Some(attributes) = attributes.as_object_mut() {
-            attributes.entry(STORAGE_TYPE).or_insert_with(|| json!("per-workspace"));
-        }
-        let projects: Vec<_> = frame.projects(devfile).iter().map(|it| it.to_devfile()).collect();
-        if !projects.is_empty() {
-            // Projects of other kinds than Git stay as they are.
-            let others = devfile.list("projects").iter().filter(|it| it["git"].is_null());
-            let projects: Vec<_> = projects.into_iter().chain(others.cloned()).collect();
-            template.insert("projects".into(), projects.into());
-        }
-        let object = json!({
-            "apiVersion": "workspace.devfile.io/v1alpha2",
-            "kind": "DevWorkspace",
-            "metadata": { "name": frame.name.as_str() },
-            "spec": { "started": true, "routingClass": "basic", "template": template },
-        });
-        vec![frame.mark(object)]
+    fn objects(&self, frame: &Frame<'_>, mut devfile: Devfile) -> Result<Rendered, RenderError> {
+        let storage = devfile.attributes.entry(STORAGE_TYPE);
+        storage.or_insert_with(|| json!("per-workspace"));
+        let options = RenderOptions {
+            started: true,
+            routing_class: Some(ROUTING_CLASS.into()),
+            ..frame.options(&devfile)
+        };
+        dev_workspace(&devfile, &options)
     }
 
     fn in_state(&self, objects: Vec<Value>, desired: DesiredState) -> Vec<Value> {
-        set(objects, "DevWorkspace", "/spec/started", &json!(desired.replicas() > 0))
+        set(
+            objects,
+            "DevWorkspace",
+            "/spec/started",
+            &json!(desired.replicas() > 0),
+        )
     }
 }

@@ -1,50 +1,56 @@
-//! A Deployment, its Service, volumes and ServiceAccount.
+//! Deployments, their Services and volumes, and a ServiceAccount.
 
+use ::devfile::{
+    model::Devfile,
+    render::{RenderError, Rendered, render},
+};
 use model::DesiredState;
 use serde_json::{Value, json};
 
 use super::{Backend, set};
-use crate::workspaces::render::{Flattened, Frame, containers, pod, volumes};
+use crate::workspaces::render::Frame;
 
 #[derive(Debug)]
 pub(super) struct Native;
 
 impl Backend for Native {
-    fn objects(&self, frame: &Frame<'_>, devfile: &Flattened) -> Vec<Value> {
-        let name = frame.name.as_str();
-        let mut objects = vec![json!({
+    fn objects(&self, frame: &Frame<'_>, devfile: Devfile) -> Result<Rendered, RenderError> {
+        let mut rendered = render(&devfile, &frame.options(&devfile))?;
+        let account = json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",
-            "metadata": { "name": name },
-            "automountServiceAccountToken": false,
-        })];
-        objects.extend(volumes::claims(frame, devfile));
-        let ports = containers::service_ports(devfile);
-        if !ports.is_empty() {
-            objects.push(json!({
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": { "name": name },
-                "spec": { "selector": frame.selector(), "ports": ports },
-            }));
-        }
-        objects.push(json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": { "name": name },
-            "spec": {
-                "replicas": DesiredState::Running.replicas(),
-                // Volumes that one node may mount: the old Pod goes first.
-                "strategy": { "type": "Recreate" },
-                "revisionHistoryLimit": 1,
-                "selector": { "matchLabels": frame.selector() },
-                "template": pod::template(frame, devfile),
+            "metadata": {
+                "name": frame.name.as_str(),
+                "namespace": frame.namespace,
+                "labels": frame.labels(),
+                "annotations": frame.annotations(),
             },
-        }));
-        objects.into_iter().map(|object| frame.mark(object)).collect()
+            "automountServiceAccountToken": false,
+        });
+        rendered.objects.iter_mut().for_each(keep_last_lines);
+        rendered.objects.insert(0, account);
+        Ok(rendered)
     }
 
     fn in_state(&self, objects: Vec<Value>, desired: DesiredState) -> Vec<Value> {
-        set(objects, "Deployment", "/spec/replicas", &json!(desired.replicas()))
+        match desired.replicas() {
+            // As rendered: a devfile's own Deployment may have several.
+            1.. => objects,
+            replicas => set(objects, "Deployment", "/spec/replicas", &json!(replicas)),
+        }
+    }
+}
+
+/// A container that ends leaves its last lines where the agent sees them.
+fn keep_last_lines(object: &mut Value) {
+    let containers = object.pointer_mut("/spec/template/spec/containers");
+    let containers = containers.and_then(Value::as_array_mut);
+    for container in containers
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        let policy = container.entry("terminationMessagePolicy");
+        policy.or_insert_with(|| json!("FallbackToLogsOnError"));
     }
 }

@@ -1,0 +1,272 @@
+use model::WorkspaceName;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    config::WorkspaceDefaults,
+    workspaces::{
+        render::{StandAlone, check, check_objects, with_repository},
+        workspace::Source,
+    },
+};
+
+const DEVFILE: &str = "\
+schemaVersion: 2.3.0
+components:
+- name: tools
+  container:
+    image: registry.example.com/tools:1
+    memoryLimit: 64Mi
+    endpoints:
+    - { name: web, targetPort: 8080 }
+    - { name: debug, targetPort: 5005, exposure: none }
+    volumeMounts:
+    - { name: cache, path: /cache }
+- name: database
+  container:
+    image: registry.example.com/database:1
+    mountSources: false
+- name: cache
+  volume: { size: 3Gi }
+commands:
+- id: prepare
+  exec: { component: tools, commandLine: make prepare, workingDir: '${PROJECT_SOURCE}' }
+events:
+  postStart: [prepare]
+projects:
+- name: other
+  git: { remotes: { origin: 'https://git.example.com/other' } }
+";
+
+fn made(kind: BackendKind, text: &str) -> (Vec<Value>, Vec<String>) {
+    let name: WorkspaceName = "one".parse().unwrap();
+    let defaults = WorkspaceDefaults::default();
+    let frame = Frame {
+        id: "11111111-2222-4333-8444-555555555555",
+        name: &name,
+        namespace: "gl-rd-ns-one",
+        agent_id: 7,
+        defaults: &defaults,
+    };
+    let source = Source {
+        repository: "https://git.example.com/app.git".into(),
+        reference: Some("dev".into()),
+        commit: String::new(),
+        devfile_path: "devfile.yaml".into(),
+    };
+    let (devfile, _) = check("devfile.yaml", text, &mut StandAlone).unwrap();
+    let rendered = for_kind(kind)
+        .objects(&frame, with_repository(devfile, &source))
+        .unwrap();
+    let problems = check_objects(&frame, &rendered.objects);
+    (
+        rendered.objects,
+        problems.into_iter().map(|it| it.reason).collect(),
+    )
+}
+
+fn named<'a>(objects: &'a [Value], kind: &str) -> Vec<(&'a str, &'a Value)> {
+    let of_kind = objects.iter().filter(|it| it["kind"] == kind);
+    of_kind
+        .map(|it| (it["metadata"]["name"].as_str().unwrap(), it))
+        .collect()
+}
+
+#[test]
+fn everything_carries_the_marks_of_its_workspace() {
+    for kind in BackendKind::ALL {
+        let (objects, problems) = made(kind, DEVFILE);
+        assert_eq!(problems, [""; 0]);
+        for object in &objects {
+            let metadata = &object["metadata"];
+            assert_eq!(metadata["namespace"], "gl-rd-ns-one", "{object}");
+            assert_eq!(metadata["labels"]["agent.gitlab.com/id"], "7", "{object}");
+            let annotations = &metadata["annotations"];
+            assert_eq!(
+                annotations["workspaces.gitlab.com/id"],
+                "11111111-2222-4333-8444-555555555555"
+            );
+            assert_eq!(
+                annotations["config.k8s.io/owning-inventory"],
+                "one-workspace-inventory"
+            );
+        }
+    }
+}
+
+#[test]
+fn natively_it_is_a_deployment_that_the_restricted_standard_allows() {
+    let (objects, _) = made(BackendKind::Native, DEVFILE);
+    let claims: Vec<_> = named(&objects, "PersistentVolumeClaim")
+        .iter()
+        .map(|it| it.0)
+        .collect();
+    assert!(
+        claims.contains(&"one-cache") && claims.iter().all(|it| it.starts_with("one-")),
+        "{claims:?}"
+    );
+    let [(name, service)] = named(&objects, "Service")[..] else {
+        panic!("{objects:?}")
+    };
+    let ports: Vec<_> = service["spec"]["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["port"])
+        .collect();
+    assert_eq!((name, ports), ("one", vec![&json!(8080)]));
+    assert_eq!(
+        named(&objects, "ServiceAccount")[0].1["automountServiceAccountToken"],
+        false
+    );
+
+    let [(name, deployment)] = named(&objects, "Deployment")[..] else {
+        panic!("{objects:?}")
+    };
+    assert_eq!(name, "one");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(
+        (
+            &labels["agent.gitlab.com/id"],
+            &labels["workspaces.gitlab.com/name"]
+        ),
+        (&json!("7"), &json!("one"))
+    );
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(
+        (
+            &pod["serviceAccountName"],
+            &pod["automountServiceAccountToken"]
+        ),
+        (&json!("one"), &json!(false))
+    );
+    let security = &pod["securityContext"];
+    assert_eq!(
+        (
+            &security["runAsNonRoot"],
+            &security["seccompProfile"]["type"]
+        ),
+        (&json!(true), &json!("RuntimeDefault"))
+    );
+    for container in pod["containers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .chain(pod["initContainers"].as_array().unwrap())
+    {
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], false, "{container}");
+        assert_eq!(
+            security["capabilities"]["drop"],
+            json!(["ALL"]),
+            "{container}"
+        );
+    }
+
+    let tools = &pod["containers"][0];
+    let variable = |name: &str| {
+        let found = tools["env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|it| it["name"] == name);
+        found.map(|it| it["value"].as_str().unwrap())
+    };
+    // Commands run in the devfile's own first project; the repository lies beside it.
+    assert_eq!(variable("PROJECT_SOURCE"), Some("/projects/other"));
+    assert_eq!(variable("HOME"), Some("/home/workspace"));
+    assert_eq!(
+        tools["resources"]["requests"]["memory"], "64Mi",
+        "a request is no more than its limit"
+    );
+    assert_eq!(tools["terminationMessagePolicy"], "FallbackToLogsOnError");
+    let clone = &pod["initContainers"][0];
+    assert_eq!(clone["name"], "project-clone");
+    let script = clone["command"][2].as_str().unwrap();
+    let calls: Vec<_> = script
+        .lines()
+        .filter(|it| it.starts_with("clone '"))
+        .collect();
+    assert_eq!(
+        calls,
+        [
+            "clone 'other' 'origin' 'https://git.example.com/other' ''",
+            "clone 'app' 'origin' 'https://git.example.com/app.git' 'dev'",
+        ]
+    );
+}
+
+#[test]
+fn a_wish_changes_the_switch_and_nothing_else() {
+    for (kind, of, pointer, on, off) in [
+        (
+            BackendKind::Native,
+            "Deployment",
+            "/spec/replicas",
+            json!(1),
+            json!(0),
+        ),
+        (
+            BackendKind::Devworkspace,
+            "DevWorkspace",
+            "/spec/started",
+            json!(true),
+            json!(false),
+        ),
+    ] {
+        let (objects, _) = made(kind, DEVFILE);
+        for (desired, expected) in [
+            (DesiredState::Running, &on),
+            (DesiredState::RestartRequested, &off),
+            (DesiredState::Stopped, &off),
+        ] {
+            let mut changed = for_kind(kind).in_state(objects.clone(), desired);
+            assert_eq!(named(&changed, of)[0].1.pointer(pointer), Some(expected));
+            for object in changed.iter_mut().filter(|it| it["kind"] == of) {
+                *object.pointer_mut(pointer).unwrap() = on.clone();
+            }
+            assert_eq!(changed, objects);
+        }
+    }
+}
+
+#[test]
+fn a_devfiles_own_objects_do_not_take_the_workspaces_names() {
+    let own = |kind: &str, name: &str| {
+        format!(
+            "{DEVFILE}\
+             - name: unused\n  git: {{ remotes: {{ origin: 'https://git.example.com/unused' }} }}\n\
+             attributes: {{}}\n"
+        )
+        .replace(
+            "commands:",
+            &format!(
+                "- name: own\n  kubernetes:\n    deployByDefault: true\n    inlined: |\n      apiVersion: v1\n      kind: {kind}\n      metadata: {{ name: {name} }}\ncommands:"
+            ),
+        )
+    };
+    let (_, problems) = made(BackendKind::Native, &own("ConfigMap", "settings"));
+    assert_eq!(problems, [""; 0]);
+    for (kind, name) in [("ConfigMap", "one-workspace-inventory"), ("Service", "one")] {
+        let (_, problems) = made(BackendKind::Native, &own(kind, name));
+        assert!(
+            problems.len() == 1 && problems[0].contains(name),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
+fn a_workspace_needs_a_container_that_runs_in_its_own_pod() {
+    let lonely = "\
+schemaVersion: 2.2.0
+components:
+- name: tools
+  container: { image: a, dedicatedPod: true }
+";
+    let (_, problems) = made(BackendKind::Native, lonely);
+    assert_eq!(problems, ["no container runs in the workspace's own Pod"]);
+    let empty = "schemaVersion: 2.2.0\ncomponents:\n- name: data\n  volume: {}\n";
+    let problems = check("devfile.yaml", empty, &mut StandAlone).unwrap_err();
+    assert!(problems[0].reason.contains("no container"), "{problems:?}");
+}

@@ -114,7 +114,11 @@ fn what_a_wish_makes_of_a_workspace() {
         (life(D::Terminated, A::Terminated, 2, 1), D::RestartRequested, "nothing"),
     ];
     for (before, desired, expected) in rows {
-        assert_eq!(readable(wish(&before, desired, at(100))), expected, "{before:?} {desired:?}");
+        assert_eq!(
+            readable(wish(&before, desired, at(100))),
+            expected,
+            "{before:?} {desired:?}"
+        );
     }
 }
 
@@ -134,7 +138,9 @@ fn a_failure_that_goes_on_keeps_its_beginning_and_ends_when_it_is_told_no_more()
     let since: Vec<_> = second.life.failures.iter().map(|f| f.since).collect();
     assert_eq!(since, [at(50), at(95)]);
     assert_eq!(second.life.failures[0].message, "CrashLoop, since 80");
-    assert!(matches!(&second.steps[..], [(_, Step::Failure { code, .. })] if code == "OutOfMemory"));
+    assert!(
+        matches!(&second.steps[..], [(_, Step::Failure { code, .. })] if code == "OutOfMemory")
+    );
 
     let third = decide(&second.life, &told(vec![]), at(120)).unwrap();
     assert_eq!(third.life.failures, []);
@@ -169,7 +175,12 @@ fn times_are_never_in_the_future() {
 }
 
 fn any_desired() -> impl Strategy<Value = D> {
-    prop::sample::select(vec![D::Running, D::RestartRequested, D::Stopped, D::Terminated])
+    prop::sample::select(vec![
+        D::Running,
+        D::RestartRequested,
+        D::Stopped,
+        D::Terminated,
+    ])
 }
 
 fn any_actual() -> impl Strategy<Value = A> {
@@ -189,8 +200,12 @@ fn any_actual() -> impl Strategy<Value = A> {
 
 fn any_failures() -> impl Strategy<Value = Vec<FailureSeen>> {
     let codes = prop::sample::select(vec!["CrashLoop", "OutOfMemory", "CloneFailed"]);
-    prop::collection::vec((codes, 0_i64..200), 0..5)
-        .prop_map(|failures| failures.into_iter().map(|(code, at)| failure(code, at)).collect())
+    prop::collection::vec((codes, 0_i64..200), 0..5).prop_map(|failures| {
+        failures
+            .into_iter()
+            .map(|(code, at)| failure(code, at))
+            .collect()
+    })
 }
 
 #[derive(Debug, Clone)]

@@ -70,7 +70,8 @@ fn failure(failure: wire::Failure, now: Timestamp) -> FailureSeen {
         message: cut(message, MAX_MESSAGE_BYTES),
         evidence: cut(evidence, MAX_EVIDENCE_BYTES),
         since: before(now, since_age_ms),
-        next_try_at: next_try_in_ms.map(|wait| now.saturating_add(milliseconds(wait)).unwrap_or(now)),
+        next_try_at: next_try_in_ms
+            .map(|wait| now.saturating_add(milliseconds(wait)).unwrap_or(now)),
     }
 }
 
@@ -141,7 +142,9 @@ pub(super) fn workspace(
                 data: data.slice(start..data.len().min(start + CHUNK_BYTES)),
                 last: number + 1 == chunks,
             };
-            messages.push(response(wire::reconcile_response::Message::ObjectChunk(chunk)));
+            messages.push(response(wire::reconcile_response::Message::ObjectChunk(
+                chunk,
+            )));
         }
     }
     messages
@@ -150,21 +153,27 @@ pub(super) fn workspace(
 /// SHA-256 in hexadecimal.
 fn hash(data: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, data);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 pub(super) fn settings(full_interval: Duration) -> wire::ReconcileResponse {
-    response(wire::reconcile_response::Message::Settings(wire::Settings {
-        full_interval_ms: full_interval.as_millis().try_into().unwrap_or(u64::MAX),
-        // No timer: a partial poll is sent when there is something to report.
-        partial_interval_ms: 0,
-    }))
+    response(wire::reconcile_response::Message::Settings(
+        wire::Settings {
+            full_interval_ms: full_interval.as_millis().try_into().unwrap_or(u64::MAX),
+            // No timer: a partial poll is sent when there is something to report.
+            partial_interval_ms: 0,
+        },
+    ))
 }
 
 pub(super) fn poll_answered(number: u64) -> wire::ReconcileResponse {
-    response(wire::reconcile_response::Message::PollAnswered(wire::PollAnswered {
-        number,
-    }))
+    response(wire::reconcile_response::Message::PollAnswered(
+        wire::PollAnswered { number },
+    ))
 }
 
 fn response(message: wire::reconcile_response::Message) -> wire::ReconcileResponse {

@@ -46,7 +46,9 @@ impl Leaders {
     ) -> Option<Lead> {
         let fenced = CancellationToken::new();
         let mut agents = self.agents();
-        let newest = agents.entry(agent_id).or_insert(Newest { token, open: None });
+        let newest = agents
+            .entry(agent_id)
+            .or_insert(Newest { token, open: None });
         if token < newest.token {
             return None;
         }
@@ -118,6 +120,9 @@ mod tests {
         assert!(second.fenced().is_cancelled());
         drop((second, third));
         assert_eq!(leaders.leader(1), None);
-        assert!(lead(&leaders, 5).is_none(), "the newest token outlives its stream");
+        assert!(
+            lead(&leaders, 5).is_none(),
+            "the newest token outlives its stream"
+        );
     }
 }

@@ -124,7 +124,10 @@ mod tests {
         let orphans = Orphans::default();
         let ids = || {
             let orphans = orphans.of(1);
-            let ids = orphans.listed.iter().map(|o| (o.workspace_id.clone(), o.first_seen_at.as_second()));
+            let ids = orphans
+                .listed
+                .iter()
+                .map(|o| (o.workspace_id.clone(), o.first_seen_at.as_second()));
             ids.collect::<Vec<_>>()
         };
         orphans.replace(1, vec![orphan("a", 1), orphan("b", 1)]);
@@ -144,7 +147,12 @@ mod tests {
     #[test]
     fn many_are_counted() {
         let orphans = Orphans::default();
-        orphans.replace(1, (0..MAX_ORPHANS + 7).map(|n| orphan(&n.to_string(), 1)).collect());
+        orphans.replace(
+            1,
+            (0..MAX_ORPHANS + 7)
+                .map(|n| orphan(&n.to_string(), 1))
+                .collect(),
+        );
         let all = orphans.of(1);
         assert_eq!((all.listed.len(), all.left_off), (MAX_ORPHANS, 7));
     }

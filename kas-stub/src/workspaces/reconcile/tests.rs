@@ -32,10 +32,25 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     let told = agent.told().await;
     assert_eq!(told.head.name, "one");
     assert_eq!(told.head.namespace, "gl-rd-ns-one");
-    assert_eq!((told.head.generation, told.head.desired_state()), (1, wire::DesiredState::Running));
+    assert_eq!(
+        (told.head.generation, told.head.desired_state()),
+        (1, wire::DesiredState::Running)
+    );
     assert_eq!(replicas(&told), 1);
-    let kinds: Vec<_> = told.objects.iter().map(|it| it["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["ServiceAccount", "PersistentVolumeClaim", "Service", "Deployment"]);
+    let kinds: Vec<_> = told
+        .objects
+        .iter()
+        .map(|it| it["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "ServiceAccount",
+            "PersistentVolumeClaim",
+            "Service",
+            "Deployment"
+        ]
+    );
 
     let id = told.head.workspace_id.clone();
     agent.report(&id, 1, A::Starting).await;
@@ -46,7 +61,10 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     let (status, _) = world.call("POST", "/workspaces/one/stop", None).await;
     assert_eq!(status, 202);
     let told = agent.told().await;
-    assert_eq!((told.head.generation, told.head.desired_state()), (2, wire::DesiredState::Stopped));
+    assert_eq!(
+        (told.head.generation, told.head.desired_state()),
+        (2, wire::DesiredState::Stopped)
+    );
     assert_eq!(replicas(&told), 0);
     agent.report(&id, 2, A::Stopping).await;
     agent.report(&id, 2, A::Stopped).await;
@@ -64,7 +82,10 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     agent.report(&id, 5, A::Running).await;
 
     let (status, answer) = world.call("DELETE", "/workspaces/one", None).await;
-    assert_eq!((status, &answer["desired_state"]), (202, &json!("Terminated")));
+    assert_eq!(
+        (status, &answer["desired_state"]),
+        (202, &json!("Terminated"))
+    );
     let told = agent.told().await;
     assert_eq!(told.head.desired_state(), wire::DesiredState::Terminated);
     assert_eq!(told.objects, [Value::Null; 0]);
@@ -83,8 +104,17 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     assert_eq!(
         told,
         [
-            "CreationRequested", "Starting", "Running", "Stopping", "Stopped", "Running", "Stopping",
-            "Stopped", "Running", "Terminating", "Terminated"
+            "CreationRequested",
+            "Starting",
+            "Running",
+            "Stopping",
+            "Stopped",
+            "Running",
+            "Stopping",
+            "Stopped",
+            "Running",
+            "Terminating",
+            "Terminated"
         ]
     );
 
@@ -138,7 +168,10 @@ async fn what_the_server_does_not_know_is_listed_and_left_alone() {
     let shown = world.call("GET", "/agents/eu-1", None).await.1;
     let listed = shown["orphans"]["listed"].as_array().unwrap();
     assert_eq!(listed.len(), 3);
-    assert_eq!((&listed[1]["name"], &listed[1]["actual_state"]), (&json!("old-1"), &json!("Running")));
+    assert_eq!(
+        (&listed[1]["name"], &listed[1]["actual_state"]),
+        (&json!("old-1"), &json!("Running"))
+    );
     assert_eq!(shown["leader"]["pod_name"], "pod-1");
     // A workspace of the same name is another one.
     world.create(json!({ "name": "old-1" })).await;
@@ -179,7 +212,10 @@ async fn a_restarted_server_goes_on_where_it_was() {
     let told = agent.full_poll(held).await;
     assert!(told.iter().all(|it| it.head.unchanged) && told.len() == 2);
     let after = world.show("two").await;
-    assert_eq!(after["failures"][0]["since"], before["failures"][0]["since"]);
+    assert_eq!(
+        after["failures"][0]["since"],
+        before["failures"][0]["since"]
+    );
     agent.report(&two.head.workspace_id, 1, A::Running).await;
     assert_eq!(world.show("two").await["failures"], json!([]));
     world.stop().await;
@@ -195,9 +231,16 @@ async fn a_large_workspace_comes_in_pieces() {
     world.create(json!({ "name": "one" })).await;
     let told = agent.full_poll(vec![]).await;
     assert_eq!(told.len(), 1);
-    assert!(told[0].largest_message < 300 * 1024, "{}", told[0].largest_message);
+    assert!(
+        told[0].largest_message < 300 * 1024,
+        "{}",
+        told[0].largest_message
+    );
     let container = &deployment(&told[0])["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["args"][0].as_str().map(str::len), Some(long.len()));
+    assert_eq!(
+        container["args"][0].as_str().map(str::len),
+        Some(long.len())
+    );
     world.stop().await;
 }
 
@@ -212,36 +255,74 @@ components:
 - name: tools
   container: { image: a, mountSource: true }
 ";
-    let world =
-        World::start(&[("devfile.yaml", DEVFILE), ("wrong.yaml", wrong), ("text.yaml", "a: [")]).await;
+    let world = World::start(&[
+        ("devfile.yaml", DEVFILE),
+        ("wrong.yaml", wrong),
+        ("text.yaml", "a: ["),
+    ])
+    .await;
     let refusals = [
         (json!({ "name": "Wrong" }), "name", "invalid_field"),
         (json!({ "ref": "no-such-branch" }), "ref", "no_such_ref"),
         (json!({ "ref": "a..b" }), "ref", "invalid_field"),
-        (json!({ "devfile_path": "none.yaml" }), "devfile_path", "no_devfile"),
-        (json!({ "devfile_path": "../x" }), "devfile_path", "invalid_field"),
+        (
+            json!({ "devfile_path": "none.yaml" }),
+            "devfile_path",
+            "no_devfile",
+        ),
+        (
+            json!({ "devfile_path": "../x" }),
+            "devfile_path",
+            "invalid_field",
+        ),
         (json!({ "agent": "nobody" }), "agent", "no_such_agent"),
         (json!({ "backend": "docker" }), "backend", "invalid_field"),
-        (json!({ "repository": "ftp://a/b" }), "repository", "invalid_field"),
-        (json!({ "repository": world.private_repository() }), "repository", "repository_private"),
-        (json!({ "devfile_path": "text.yaml" }), "devfile", "invalid_devfile"),
+        (
+            json!({ "repository": "ftp://a/b" }),
+            "repository",
+            "invalid_field",
+        ),
+        (
+            json!({ "repository": world.private_repository() }),
+            "repository",
+            "repository_private",
+        ),
+        (
+            json!({ "devfile_path": "text.yaml" }),
+            "devfile",
+            "invalid_devfile",
+        ),
     ];
     for (request, field, code) in refusals {
         let (status, problem) = world.create(request.clone()).await;
-        assert_eq!((status, &problem["field"], &problem["code"]), (422, &json!(field), &json!(code)), "{request} {problem}");
+        assert_eq!(
+            (status, &problem["field"], &problem["code"]),
+            (422, &json!(field), &json!(code)),
+            "{request} {problem}"
+        );
     }
     let (status, problem) = world.create(json!({ "devfile_path": "wrong.yaml" })).await;
     assert_eq!(status, 422);
     let problems = problem["problems"].as_array().unwrap();
     assert!(problems.len() == 2, "{problem}");
     for one in problems {
-        assert!(one["line"].as_u64().unwrap() >= 5 && one["reason"].is_string(), "{one}");
+        assert!(
+            one["line"].as_u64().unwrap() >= 5 && one["reason"].is_string(),
+            "{one}"
+        );
     }
-    assert_eq!(world.call("GET", "/workspaces", None).await.1, json!([]), "nothing was stored");
+    assert_eq!(
+        world.call("GET", "/workspaces", None).await.1,
+        json!([]),
+        "nothing was stored"
+    );
 
     world.create(json!({ "name": "one", "ref": "main" })).await;
     let (status, problem) = world.create(json!({ "name": "one" })).await;
-    assert_eq!((status, &problem["code"]), (409, &json!("workspace_exists")));
+    assert_eq!(
+        (status, &problem["code"]),
+        (409, &json!("workspace_exists"))
+    );
     let (status, _) = world.call("POST", "/workspaces/two/stop", None).await;
     assert_eq!(status, 404);
     world.stop().await;
@@ -252,12 +333,17 @@ async fn a_devworkspace_is_started_and_stopped_by_its_own_switch() {
     let world = World::start(&[("devfile.yaml", DEVFILE)]).await;
     let mut agent = world.agent(1).await;
     agent.full_poll(vec![]).await;
-    world.create(json!({ "name": "one", "backend": "devworkspace" })).await;
+    world
+        .create(json!({ "name": "one", "backend": "devworkspace" }))
+        .await;
     let told = agent.told().await;
     let [object] = &told.objects[..] else {
         panic!("{:?}", told.objects);
     };
-    assert_eq!((&object["kind"], &object["spec"]["started"]), (&json!("DevWorkspace"), &json!(true)));
+    assert_eq!(
+        (&object["kind"], &object["spec"]["started"]),
+        (&json!("DevWorkspace"), &json!(true))
+    );
     world.call("POST", "/workspaces/one/stop", None).await;
     assert_eq!(agent.told().await.objects[0]["spec"]["started"], false);
     world.stop().await;

@@ -39,7 +39,9 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn start(files: &[(&str, &str)]) -> Self {
-        rustls::crypto::ring::default_provider().install_default().ok();
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
         let folder = tempfile::tempdir().unwrap();
         let git = serve_git(folder.path(), files).await;
         let mut world = Self {
@@ -49,7 +51,9 @@ impl World {
             git,
         };
         world.restart().await;
-        let (status, agent) = world.call("POST", "/agents", Some(json!({ "name": "eu-1" }))).await;
+        let (status, agent) = world
+            .call("POST", "/agents", Some(json!({ "name": "eu-1" })))
+            .await;
         assert_eq!(status, 201, "{agent}");
         world.token = agent["token"].as_str().unwrap().to_owned();
         world
@@ -93,9 +97,12 @@ impl World {
         path: &str,
         body: Option<Value>,
     ) -> Response<hyper::body::Incoming> {
-        let socket = tokio::net::UnixStream::connect(self.data().join(app::SOCKET)).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+        let socket = tokio::net::UnixStream::connect(self.data().join(app::SOCKET))
+            .await
+            .unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let body = body.map(|it| it.to_string()).unwrap_or_default();
         let request = Request::builder()
@@ -115,15 +122,26 @@ impl World {
     }
 
     pub(super) async fn show(&self, name: &str) -> Value {
-        self.call("GET", &format!("/workspaces/{name}"), None).await.1
+        self.call("GET", &format!("/workspaces/{name}"), None)
+            .await
+            .1
     }
 
     /// The events of a workspace that is terminated: then their stream ends.
     pub(super) async fn events(&self, name: &str) -> Vec<Value> {
-        let response = self.send("GET", &format!("/workspaces/{name}/events"), None).await;
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        let response = self
+            .send("GET", &format!("/workspaces/{name}/events"), None)
+            .await;
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "text/event-stream"
+        );
         let body = response.into_body().collect();
-        let body = tokio::time::timeout(PATIENCE, body).await.unwrap().unwrap().to_bytes();
+        let body = tokio::time::timeout(PATIENCE, body)
+            .await
+            .unwrap()
+            .unwrap()
+            .to_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
         let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
         data.map(|it| serde_json::from_str(it).unwrap()).collect()
@@ -132,10 +150,17 @@ impl World {
     /// A leader with this fencing token.
     pub(super) async fn agent(&self, fencing_token: u64) -> Agent {
         let address = self.server.as_ref().unwrap().agents;
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        let bearer: tonic::metadata::MetadataValue<_> = format!("Bearer {}", self.token).parse().unwrap();
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        let bearer: tonic::metadata::MetadataValue<_> =
+            format!("Bearer {}", self.token).parse().unwrap();
         let authenticate = move |mut request: tonic::Request<()>| {
-            request.metadata_mut().insert("authorization", bearer.clone());
+            request
+                .metadata_mut()
+                .insert("authorization", bearer.clone());
             Ok(request)
         };
         let mut client = RemoteDevelopmentClient::with_interceptor(channel, authenticate);
@@ -147,8 +172,15 @@ impl World {
             }),
             fencing_token,
         };
-        requests.send(request(reconcile_request::Message::Begin(begin))).await.unwrap();
-        let responses = client.reconcile(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        requests
+            .send(request(reconcile_request::Message::Begin(begin)))
+            .await
+            .unwrap();
+        let responses = client
+            .reconcile(ReceiverStream::new(receiver))
+            .await
+            .unwrap()
+            .into_inner();
         let mut agent = Agent {
             requests,
             responses,
@@ -200,12 +232,22 @@ impl Agent {
     }
 
     /// Reports one workspace, and gives what came before the answer.
-    pub(super) async fn report(&mut self, id: &str, applied: u64, actual: wire::ActualState) -> Vec<Told> {
-        self.poll(false, vec![super::report(id, applied, actual)]).await
+    pub(super) async fn report(
+        &mut self,
+        id: &str,
+        applied: u64,
+        actual: wire::ActualState,
+    ) -> Vec<Told> {
+        self.poll(false, vec![super::report(id, applied, actual)])
+            .await
     }
 
     /// Polls, one report a page, and gives what came before the answer.
-    pub(super) async fn poll(&mut self, full: bool, reports: Vec<wire::WorkspaceReport>) -> Vec<Told> {
+    pub(super) async fn poll(
+        &mut self,
+        full: bool,
+        reports: Vec<wire::WorkspaceReport>,
+    ) -> Vec<Told> {
         self.polls += 1;
         let mut pages: Vec<_> = reports.into_iter().map(|it| vec![it]).collect();
         if pages.is_empty() {
@@ -219,7 +261,10 @@ impl Agent {
                 reports,
                 more: number < last,
             };
-            self.requests.send(request(reconcile_request::Message::Poll(poll))).await.unwrap();
+            self.requests
+                .send(request(reconcile_request::Message::Poll(poll)))
+                .await
+                .unwrap();
         }
         let mut all = Vec::new();
         loop {
@@ -247,7 +292,9 @@ impl Agent {
             return status;
         }
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.responses.message()).await.unwrap();
+            let message = tokio::time::timeout(PATIENCE, self.responses.message())
+                .await
+                .unwrap();
             match message {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("the stream ended well"),
@@ -258,7 +305,12 @@ impl Agent {
 
     async fn message(&mut self) -> Message {
         let message = tokio::time::timeout(PATIENCE, self.responses.message()).await;
-        message.expect("a message in time").unwrap().unwrap().message.unwrap()
+        message
+            .expect("a message in time")
+            .unwrap()
+            .unwrap()
+            .message
+            .unwrap()
     }
 
     async fn hear(&mut self) -> Heard {
@@ -281,9 +333,14 @@ impl Agent {
             data.extend_from_slice(&chunk.data);
             if chunk.last {
                 let digest = ring::digest::digest(&ring::digest::SHA256, &data);
-                let hash: String = digest.as_ref().iter().map(|it| format!("{it:02x}")).collect();
+                let hash: String = digest
+                    .as_ref()
+                    .iter()
+                    .map(|it| format!("{it:02x}"))
+                    .collect();
                 assert_eq!(chunk.hash, hash);
-                told.objects.push(serde_json::from_slice(&std::mem::take(&mut data)).unwrap());
+                told.objects
+                    .push(serde_json::from_slice(&std::mem::take(&mut data)).unwrap());
             }
         }
         Heard::Told(told)
@@ -301,7 +358,14 @@ async fn serve_git(folder: &Path, files: &[(&str, &str)]) -> String {
     let git = |arguments: &[&str]| {
         let output = std::process::Command::new("git")
             .current_dir(folder)
-            .args(["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"])
+            .args([
+                "-c",
+                "user.name=T",
+                "-c",
+                "user.email=t@example.com",
+                "-c",
+                "init.defaultBranch=main",
+            ])
             .args(arguments)
             .output()
             .unwrap();
@@ -311,21 +375,34 @@ async fn serve_git(folder: &Path, files: &[(&str, &str)]) -> String {
     git(&["-C", "work", "add", "."]);
     git(&["-C", "work", "commit", "--quiet", "--message", "Begin"]);
     git(&["clone", "--quiet", "--bare", "work", "projects/app.git"]);
-    let router = Router::new().fallback(git_back_end).with_state(folder.join("projects"));
+    let router = Router::new()
+        .fallback(git_back_end)
+        .with_state(folder.join("projects"));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}")
 }
 
-async fn git_back_end(State(projects): State<PathBuf>, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+async fn git_back_end(
+    State(projects): State<PathBuf>,
+    request: Request<Body>,
+) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if path.starts_with("/private.git") {
-        let refusal = Response::builder().status(StatusCode::UNAUTHORIZED).header("WWW-Authenticate", "Basic realm=git");
+        let refusal = Response::builder()
+            .status(StatusCode::UNAUTHORIZED)
+            .header("WWW-Authenticate", "Basic realm=git");
         return Ok(refusal.body(Body::empty()).unwrap());
     }
-    let text = |name: &str| parts.headers.get(name).map(|it| it.to_str().unwrap()).unwrap_or_default();
+    let text = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .map(|it| it.to_str().unwrap())
+            .unwrap_or_default()
+    };
     let mut child = tokio::process::Command::new("git")
         .arg("http-backend")
         .env("GIT_PROJECT_ROOT", projects)
@@ -354,5 +431,7 @@ async fn git_back_end(State(projects): State<PathBuf>, request: Request<Body>) -
             _ => response.header(name, value),
         };
     }
-    Ok(response.body(Body::from(output[end + 4..].to_vec())).unwrap())
+    Ok(response
+        .body(Body::from(output[end + 4..].to_vec()))
+        .unwrap())
 }
