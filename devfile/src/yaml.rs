@@ -119,7 +119,7 @@ impl<'a> Composer<'a, '_, '_> {
             match event {
                 Event::DocumentStart(..) if all || documents.is_empty() => {
                     let (event, span) = self.next()?;
-                    documents.push(self.node(event, span, 0)?);
+                    documents.push(self.node(event, span, 0, &Trail::ROOT)?);
                 }
                 Event::DocumentStart(..) => {
                     let place = self.place(span, 1);
@@ -176,7 +176,13 @@ impl<'a> Composer<'a, '_, '_> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Stop> {
+    fn node(
+        &mut self,
+        event: Event<'a>,
+        span: Span,
+        depth: usize,
+        trail: &Trail<'_>,
+    ) -> Result<Node, Stop> {
         self.values += 1;
         if self.values > MAX_VALUES {
             let place = self.place(span, 1);
@@ -209,14 +215,15 @@ impl<'a> Composer<'a, '_, '_> {
                     if matches!(event, Event::SequenceEnd | Event::StreamEnd) {
                         break;
                     }
-                    items.push(self.node(event, span, depth + 1)?);
+                    let below = trail.index(items.len());
+                    items.push(self.node(event, span, depth + 1, &below)?);
                 }
                 let node = Node::new(self.place(span, 1), Value::List(items));
                 self.remember(anchor, &node);
                 Ok(node)
             }
             Event::MappingStart(_, anchor, _) => {
-                let node = self.mapping(span, depth)?;
+                let node = self.mapping(span, depth, trail)?;
                 self.remember(anchor, &node);
                 Ok(node)
             }
@@ -224,7 +231,7 @@ impl<'a> Composer<'a, '_, '_> {
         }
     }
 
-    fn mapping(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
+    fn mapping(&mut self, start: Span, depth: usize, trail: &Trail<'_>) -> Result<Node, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut seen: HashMap<String, Place> = HashMap::new();
         let mut merged: Vec<Node> = Vec::new();
@@ -242,13 +249,14 @@ impl<'a> Composer<'a, '_, '_> {
                     let node = self.alias(id, span)?;
                     match node.as_text() {
                         Some(text) => (text.to_owned(), ScalarStyle::DoubleQuoted, node.place),
-                        None => return self.bad_key(start, span),
+                        None => return self.bad_key(start, span, trail),
                     }
                 }
-                _ => return self.bad_key(start, span),
+                _ => return self.bad_key(start, span, trail),
             };
             let (event, span) = self.next()?;
-            let node = self.node(event, span, depth + 1)?;
+            let below = trail.key(&text);
+            let node = self.node(event, span, depth + 1, &below)?;
             if text == "<<" && style == ScalarStyle::Plain {
                 self.collect_merge(node, &mut merged);
                 continue;
@@ -257,7 +265,7 @@ impl<'a> Composer<'a, '_, '_> {
                 self.reporter.add(
                     Code::DuplicateKey,
                     place,
-                    &Trail::ROOT.key(&text),
+                    &below,
                     format!("the key {text:?} stands twice in one mapping"),
                     Some(format!(
                         "it first stands in line {}; other readers silently keep the last one",
@@ -389,7 +397,7 @@ impl<'a> Composer<'a, '_, '_> {
         })
     }
 
-    fn bad_key<T>(&mut self, mapping: Span, key: Span) -> Result<T, Stop> {
+    fn bad_key<T>(&mut self, mapping: Span, key: Span, trail: &Trail<'_>) -> Result<T, Stop> {
         // `{{name}}` without quotes is a mapping as the key of a mapping.
         let at = mapping.start.byte_offset().unwrap_or_default();
         let variable = self
@@ -405,7 +413,7 @@ impl<'a> Composer<'a, '_, '_> {
                 self.reporter.add(
                     Code::UnquotedVariable,
                     place,
-                    &Trail::ROOT,
+                    trail,
                     format!("YAML reads {variable} without quotes as a mapping in a mapping"),
                     Some(format!("write \"{variable}\" or '{variable}'")),
                 );
@@ -415,7 +423,7 @@ impl<'a> Composer<'a, '_, '_> {
                 self.reporter.add(
                     Code::YamlSyntax,
                     place,
-                    &Trail::ROOT,
+                    trail,
                     "a list or a mapping cannot be a key",
                     None,
                 );

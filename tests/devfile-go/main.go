@@ -1,6 +1,6 @@
 // Command devfile-go answers what github.com/devfile/library makes of devfiles, one JSON line per line of input.
 //
-// Input lines:  {"path": "/dir/devfile.yaml", "flatten": true, "variables": {"a": "b"}}
+// Input lines:  {"path": "/dir/devfile.yaml", "flatten": true, "inline": true, "variables": {"a": "b"}}
 // Output lines: {"path": "...", "ok": true, "error": "", "panic": false, "warnings": {...}, "flattened": {...}}
 //
 // With -bench N the paths are read from the input and parsed and validated N times without flattening; the answer is
@@ -25,6 +25,7 @@ import (
 type request struct {
 	Path      string            `json:"path"`
 	Flatten   bool              `json:"flatten"`
+	Inline    bool              `json:"inline"`
 	Variables map[string]string `json:"variables"`
 }
 
@@ -46,10 +47,11 @@ func ask(r request) (a answer) {
 	}()
 	no := false
 	parsed, warnings, err := devfile.ParseDevfileAndValidate(parser.ParserArgs{
-		Path:                 r.Path,
-		FlattenedDevfile:     &r.Flatten,
-		ExternalVariables:    r.Variables,
-		DownloadGitResources: &no,
+		Path:                          r.Path,
+		FlattenedDevfile:              &r.Flatten,
+		ConvertKubernetesContentInUri: &r.Inline,
+		ExternalVariables:             r.Variables,
+		DownloadGitResources:          &no,
 	})
 	if err != nil {
 		a.Error = err.Error()
@@ -63,7 +65,7 @@ func bench(lines []request, times int) {
 	start := time.Now()
 	for i := 0; i < times; i++ {
 		for _, r := range lines {
-			r.Flatten = false
+			r.Flatten, r.Inline = false, false
 			ask(r)
 		}
 	}
