@@ -125,9 +125,9 @@ impl Rig {
             &self.api.kubeconfig(self.folder.path()),
             name,
         );
-        agent::app::start(config, agent::module::all())
-            .await
-            .unwrap()
+        let log_levels = agent::telemetry::LogLevels::new(|_| ());
+        let modules = agent::modules::all(&config, log_levels).await.unwrap();
+        agent::app::start(config, modules).await.unwrap()
     }
 
     /// Registers an agent, starts it, and waits until the server sees it.
