@@ -21,10 +21,10 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
+    hint: Option<Box<str>>,
     /// All that is wrong, where there may be several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    problems: Option<serde_json::Value>,
+    problems: Option<Box<serde_json::Value>>,
 }
 
 impl Problem {
@@ -88,14 +88,14 @@ impl Problem {
 
     pub(super) fn problems(self, problems: serde_json::Value) -> Self {
         Self {
-            problems: Some(problems),
+            problems: Some(Box::new(problems)),
             ..self
         }
     }
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self {
-            hint: Some(hint.into()),
+            hint: Some(hint.into().into()),
             ..self
         }
     }

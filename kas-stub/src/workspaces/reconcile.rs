@@ -72,7 +72,7 @@ impl RemoteDevelopment for Reconcile {
             requests: request.into_inner(),
         };
         // The answer's head goes out at once: an agent may wait for it before it says anything.
-        let responses = futures::stream::unfold(State::Opening(opening), |state| async move {
+        let responses = futures::stream::unfold(State::Opening(Box::new(opening)), |state| async move {
             match state {
                 State::Opening(opening) => match opening.begin().await {
                     Ok(exchange) => Some((
@@ -96,7 +96,7 @@ impl RemoteDevelopment for Reconcile {
 /// Where a stream is.
 enum State {
     /// Nothing was heard yet.
-    Opening(Opening),
+    Opening(Box<Opening>),
     Open(Box<Exchange>),
     /// Its last word was said.
     Closed,
