@@ -20,6 +20,8 @@ const RENEW: Duration = Duration::from_secs(3);
 const RENEW_DEADLINE: Duration = Duration::from_secs(7);
 /// The others look this often.
 const RETRY: Duration = Duration::from_secs(2);
+/// And this often where they have no right to: that may be on purpose.
+const RETRY_FORBIDDEN: Duration = Duration::from_secs(30);
 /// No longer than what is left between deadline and duration.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Another agent's lease is believed up to this duration.
@@ -102,6 +104,16 @@ impl Lease {
             match self.try_acquire(&mut watch).await {
                 Ok(Some(term)) => return term,
                 Ok(None) => in_trouble = false,
+                Err(error @ CallError::Status { code: 403, .. }) => {
+                    if !std::mem::replace(&mut in_trouble, true) {
+                        tracing::warn!(
+                            lease = self.name,
+                            %error,
+                            "the agent has no right to its lease: it runs no workspaces (chart value workspaces.enabled)"
+                        );
+                    }
+                    tokio::time::sleep(RETRY_FORBIDDEN).await;
+                }
                 Err(error) => {
                     if !std::mem::replace(&mut in_trouble, true) {
                         tracing::warn!(lease = self.name, %error, "the lease cannot be read or written, trying again");
