@@ -502,3 +502,34 @@ impl Work<'_> {
         self.fetch.fetch(&Reference::Location(location))
     }
 }
+
+/// Parts of flattening alone, for the upstream cases.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Node, Reporter, Trail, merge, overrides};
+
+    pub(crate) fn apply_overrides(
+        original: Node,
+        patch: Node,
+        reporter: &mut Reporter<'_>,
+    ) -> Option<Node> {
+        overrides::apply(
+            original,
+            patch,
+            &Trail::ROOT.key("parent"),
+            "parent",
+            reporter,
+        )
+    }
+
+    pub(crate) fn merge_contents(
+        mut main: Node,
+        parent: Option<Node>,
+        plugin: Option<Node>,
+        reporter: &mut Reporter<'_>,
+    ) -> Option<Node> {
+        main.remove("parent");
+        let plugins = plugin.map(|plugin| ("plugin".to_owned(), plugin));
+        merge::merge(main, parent, plugins.into_iter().collect(), reporter)
+    }
+}

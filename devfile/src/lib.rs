@@ -5,6 +5,8 @@
 pub mod code;
 pub mod diagnostic;
 pub mod document;
+#[cfg(test)]
+mod fixtures;
 pub mod flatten;
 pub mod limits;
 pub mod model;
