@@ -2,6 +2,7 @@
 
 mod agents;
 mod caller;
+mod logs;
 mod page;
 mod problem;
 mod tokens;
@@ -25,6 +26,7 @@ use crate::{
     configuration::Configurations,
     directory::Directory,
     git::guard::Policy,
+    proxy::Proxy,
     sign_in::{LINK_LENGTH, SignIn},
     tunnel::Tunnels,
     workspaces::{Maker, Workspaces},
@@ -49,6 +51,7 @@ pub(crate) struct Api {
     pub(crate) git_policy: Policy,
     pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) maker: Arc<Maker>,
+    pub(crate) proxy: Arc<Proxy>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -79,6 +82,7 @@ impl Api {
             .route("/workspaces/{name}/stop", post(workspaces::stop))
             .route("/workspaces/{name}/restart", post(workspaces::restart))
             .route("/workspaces/{name}/events", get(workspaces::events))
+            .route("/workspaces/{name}/logs", get(logs::logs))
             .fallback(problem::no_such_path)
             .method_not_allowed_fallback(problem::no_such_method);
         let page = Router::new()

@@ -180,6 +180,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         git_policy,
         workspaces,
         maker: Arc::new(Maker::new(git, workspace_defaults)),
+        proxy: Arc::clone(&proxy),
         stopping: lifetime.stopping.clone(),
     }
     .router();

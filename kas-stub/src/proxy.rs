@@ -3,6 +3,7 @@
 //! A request becomes one call through a tunnel; bodies stream both ways, each piece flushed as it comes, so that
 //! watches and `logs -f` work. After a 101 the bytes of both sides pass unread.
 
+pub(crate) mod ask;
 mod body;
 mod headers;
 mod query;

@@ -338,7 +338,7 @@ impl Watch {
     }
 }
 
-fn find(api: &Api, name: &str) -> Result<Arc<Workspace>, Problem> {
+pub(super) fn find(api: &Api, name: &str) -> Result<Arc<Workspace>, Problem> {
     let found = api.workspaces.by_name(name);
     found.ok_or_else(|| workspaces::Error::Unknown(name.chars().take(80).collect()).into())
 }

@@ -43,6 +43,50 @@ async fn ask_patiently(
     path: &str,
     body: Option<Value>,
 ) -> anyhow::Result<Value> {
+    let response = send(args, method, path, body).await?;
+    let status = response.status();
+    let answer = Limited::new(response.into_body(), MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| anyhow::anyhow!("read the server's answer: {error}"))?
+        .to_bytes();
+    if !status.is_success() {
+        return Err(refusal(status, &answer));
+    }
+    serde_json::from_slice(&answer)
+        .with_context(|| format!("the server answered {status} without JSON"))
+}
+
+/// Asks for an answer that may go on and on, and gives its pieces as they come.
+pub(super) async fn stream(
+    args: &ClientArgs,
+    path: &str,
+    take: fn(&[u8]) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let response = send(args, Method::GET, path, None).await?;
+    let status = response.status();
+    let mut body = response.into_body();
+    if !status.is_success() {
+        let answer = Limited::new(body, MAX_ANSWER).collect().await;
+        let answer = answer
+            .map_err(|error| anyhow::anyhow!("{error}"))?
+            .to_bytes();
+        return Err(refusal(status, &answer));
+    }
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame.context("the answer broke off")?.data_ref() {
+            take(data)?;
+        }
+    }
+    Ok(())
+}
+
+async fn send(
+    args: &ClientArgs,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> anyhow::Result<http::Response<hyper::body::Incoming>> {
     let (stream, host, token) = connect(args).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -57,21 +101,14 @@ async fn ask_patiently(
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
     let request = request.body(Full::new(Bytes::from(body)))?;
-    let response = sender
-        .send_request(request)
-        .await
-        .context("ask the server")?;
-    let status = response.status();
-    let answer = Limited::new(response.into_body(), MAX_ANSWER)
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("read the server's answer: {error}"))?
-        .to_bytes();
-    let answer: Value = serde_json::from_slice(&answer)
-        .with_context(|| format!("the server answered {status} without JSON"))?;
-    if status.is_success() {
-        return Ok(answer);
-    }
+    sender.send_request(request).await.context("ask the server")
+}
+
+/// What the server says against a request.
+fn refusal(status: http::StatusCode, answer: &[u8]) -> anyhow::Error {
+    let Ok(answer) = serde_json::from_slice::<Value>(answer) else {
+        return anyhow::anyhow!("the server answered {status} without JSON");
+    };
     let text = |name: &str| answer[name].as_str().unwrap_or_default();
     let field = match text("field") {
         "" => String::new(),
@@ -83,7 +120,7 @@ async fn ask_patiently(
     };
     let problems = answer["problems"].as_array().into_iter().flatten();
     let problems: String = problems.map(problem_line).collect();
-    bail!("{field}{}{problems}{hint}", text("detail"))
+    anyhow::anyhow!("{field}{}{problems}{hint}", text("detail"))
 }
 
 /// One of several things that are wrong.

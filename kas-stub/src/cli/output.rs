@@ -19,6 +19,14 @@ pub(super) fn text(text: &str) {
     print!("{text}");
 }
 
+/// Bytes of somebody else's, as they are.
+pub(super) fn bytes(bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 pub(super) fn json(value: &Value) {
     println!("{value:#}");
 }

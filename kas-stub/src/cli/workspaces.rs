@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     ClientArgs,
     administer::{list, or_dash, segment, show, text},
-    client::ask,
+    client::{ask, stream},
     output,
 };
 
@@ -58,6 +58,25 @@ pub(super) enum WorkspaceCommand {
     Show {
         /// The workspace's name.
         name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show what a workspace's container wrote.
+    Logs {
+        /// The workspace's name.
+        name: String,
+        /// Its container [default: the first of the devfile].
+        #[arg(long)]
+        container: Option<String>,
+        /// Go on as it writes more.
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines from the end.
+        #[arg(long, default_value_t = 200)]
+        tail: u32,
+        /// Of the container before its last restart.
+        #[arg(long)]
+        previous: bool,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -123,6 +142,22 @@ pub(super) async fn run(command: WorkspaceCommand) -> anyhow::Result<()> {
             let answer = ask(&client, Method::GET, &path(&name), None).await?;
             show(&client, &answer, one);
             Ok(())
+        }
+        WorkspaceCommand::Logs {
+            name,
+            container,
+            follow,
+            tail,
+            previous,
+            client,
+        } => {
+            let container = container.map(|it| format!("&container={}", segment(&it)));
+            let path = format!(
+                "{}/logs?follow={follow}&tail={tail}&previous={previous}{}",
+                path(&name),
+                container.unwrap_or_default()
+            );
+            stream(&client, &path, output::bytes).await
         }
         WorkspaceCommand::Start(arguments) => change(arguments, "start", "Running").await,
         WorkspaceCommand::Stop(arguments) => change(arguments, "stop", "Stopped").await,

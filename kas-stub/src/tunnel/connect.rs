@@ -8,14 +8,16 @@ use std::{
 };
 
 use futures::{Future as _, Stream};
-use proto::reverse_tunnel::rpc::{ConnectRequest, ConnectResponse, connect_request::Msg};
+use proto::reverse_tunnel::rpc::{
+    CloseSend, ConnectRequest, ConnectResponse, connect_request::Msg, connect_response::Msg as Sent,
+};
 use tokio::{sync::mpsc, time::Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::{
     ConnectionId, Inbound, Phase, Tunnel,
-    registry::{AgentTunnels, Tunnels},
+    registry::{AgentTunnels, Tunnels, frame},
 };
 use crate::directory::Cut;
 
@@ -34,6 +36,9 @@ pub(crate) struct ConnectStream {
     tunnels: Arc<Tunnels>,
     agent: Arc<AgentTunnels>,
     connection: ConnectionId,
+    /// The agent was told that no more messages come. A call that is done says so too, else an agent that reads its
+    /// request to the end would wait for it.
+    closed: bool,
     /// Ends when the agent's token is revoked.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -73,6 +78,7 @@ impl ConnectStream {
             agent: tunnels.agent(agent_id),
             tunnels: Arc::clone(tunnels),
             connection,
+            closed: false,
             cut: Box::pin(cut.cancelled_owned()),
             deadline: None,
         })
@@ -233,13 +239,19 @@ impl ConnectStream {
             return Poll::Ready(None);
         };
         tunnel.stream_waker.register(cx.waker());
-        if matches!(tunnel.slot().phase, Phase::Active) {
+        let active = matches!(tunnel.slot().phase, Phase::Active);
+        if active || matches!(tunnel.slot().phase, Phase::Draining) {
             let frame = match first.next() {
-                Some(frame) => Some(frame),
-                None => std::task::ready!(rest.poll_recv(cx)),
+                Some(frame) => Poll::Ready(Some(frame)),
+                None => rest.poll_recv(cx),
             };
-            if frame.is_some() {
-                return Poll::Ready(frame.map(Ok));
+            match frame {
+                Poll::Ready(Some(frame)) => {
+                    self.closed |= matches!(frame.msg, Some(Sent::CloseSend(_)));
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Pending if active => return Poll::Pending,
+                Poll::Pending | Poll::Ready(None) => {}
             }
         }
         // The call has nothing more to send, or is over.
@@ -253,6 +265,10 @@ impl ConnectStream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<ConnectResponse, Status>>> {
+        if !self.closed && matches!(self.state, State::Draining { .. }) {
+            self.closed = true;
+            return Poll::Ready(Some(Ok(frame(Sent::CloseSend(CloseSend {})))));
+        }
         loop {
             let State::Draining { inbound, frames } = &mut self.state else {
                 return Poll::Ready(None);

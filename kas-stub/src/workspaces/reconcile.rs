@@ -72,23 +72,24 @@ impl RemoteDevelopment for Reconcile {
             requests: request.into_inner(),
         };
         // The answer's head goes out at once: an agent may wait for it before it says anything.
-        let responses = futures::stream::unfold(State::Opening(Box::new(opening)), |state| async move {
-            match state {
-                State::Opening(opening) => match opening.begin().await {
-                    Ok(exchange) => Some((
-                        Ok(convert::settings(FULL_INTERVAL)),
-                        State::Open(Box::new(exchange)),
-                    )),
-                    Err(status) => Some((Err(status), State::Closed)),
-                },
-                State::Open(mut exchange) => match exchange.next().await {
-                    Ok(Some(response)) => Some((Ok(response), State::Open(exchange))),
-                    Ok(None) => None,
-                    Err(status) => Some((Err(status), State::Closed)),
-                },
-                State::Closed => None,
-            }
-        });
+        let responses =
+            futures::stream::unfold(State::Opening(Box::new(opening)), |state| async move {
+                match state {
+                    State::Opening(opening) => match opening.begin().await {
+                        Ok(exchange) => Some((
+                            Ok(convert::settings(FULL_INTERVAL)),
+                            State::Open(Box::new(exchange)),
+                        )),
+                        Err(status) => Some((Err(status), State::Closed)),
+                    },
+                    State::Open(mut exchange) => match exchange.next().await {
+                        Ok(Some(response)) => Some((Ok(response), State::Open(exchange))),
+                        Ok(None) => None,
+                        Err(status) => Some((Err(status), State::Closed)),
+                    },
+                    State::Closed => None,
+                }
+            });
         Ok(Response::new(Box::pin(responses)))
     }
 }
