@@ -27,6 +27,8 @@ pub const GIT_PORT: u16 = 8180;
 
 /// Where the state is inside the cluster's mount namespace.
 const INSIDE: &str = "/run/cluster";
+/// The administrator's kubeconfig in there.
+pub(crate) const ADMIN_KUBECONFIG: &str = "/run/cluster/pki/admin.kubeconfig";
 /// How long one of the cluster's programs may take to die or to appear.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(20);
 
@@ -92,7 +94,7 @@ impl Cluster {
     fn enter(&self, more: &[&str], command: &[&str]) -> Command {
         let target = self.identity.init.id.to_string();
         let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        let kubeconfig = format!("KUBECONFIG={INSIDE}/pki/admin.kubeconfig");
+        let kubeconfig = format!("KUBECONFIG={ADMIN_KUBECONFIG}");
         let wd = format!("--wd={}", folder.display());
         let namespaces = [
             "--target", &target, "--mount", "--net", "--uts", "--ipc", &wd,

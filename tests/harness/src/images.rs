@@ -18,7 +18,7 @@ pub(crate) use base::base_folder;
 use base::busybox_root;
 pub use base::ensure_base;
 pub use on_demand::{Filling, TOOLS, stand_in, tools_image};
-pub(crate) use on_demand::{on_demand_folder, program_image};
+pub(crate) use on_demand::{Program, on_demand_folder, program_image};
 
 /// Packed images that stay in the cache; the oldest go first.
 const KEPT_IMAGES: usize = 24;

@@ -9,9 +9,11 @@
 //! [`watchdog::Watchdog`].
 
 pub mod cluster;
+pub mod devworkspace;
 pub mod git_server;
 pub mod hash;
 pub mod images;
+pub mod kwok;
 pub mod paths;
 pub mod process;
 pub mod reachability;

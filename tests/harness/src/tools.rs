@@ -118,6 +118,70 @@ const LOCAL_PATH: GoProgram = GoProgram {
     effort: "one minute",
 };
 
+const DEVWORKSPACE_CONTROLLER: GoProgram = GoProgram {
+    name: "devworkspace-operator",
+    module: "devworkspace",
+    package: "github.com/devfile/devworkspace-operator",
+    effort: "a minute and a half",
+};
+const DEVWORKSPACE_WEBHOOK: GoProgram = GoProgram {
+    name: "webhook",
+    module: "devworkspace",
+    package: "github.com/devfile/devworkspace-operator/webhook",
+    effort: "some seconds",
+};
+const PROJECT_CLONE: GoProgram = GoProgram {
+    name: "project-clone",
+    module: "devworkspace",
+    package: "github.com/devfile/devworkspace-operator/project-clone",
+    effort: "some seconds",
+};
+const KWOK: GoProgram = GoProgram {
+    name: "kwok",
+    module: "kwok",
+    package: "sigs.k8s.io/kwok/cmd/kwok",
+    effort: "three minutes",
+};
+
+/// The programs of DevWorkspace Operator.
+#[derive(Debug)]
+pub(crate) struct DevWorkspacePrograms {
+    pub(crate) controller: PathBuf,
+    pub(crate) webhook: PathBuf,
+    pub(crate) project_clone: PathBuf,
+}
+
+impl DevWorkspacePrograms {
+    /// Builds what is not in the cache yet.
+    pub(crate) fn ensure() -> Result<Self> {
+        let _lock = lock()?;
+        Ok(Self {
+            controller: go_program(&DEVWORKSPACE_CONTROLLER)?,
+            webhook: go_program(&DEVWORKSPACE_WEBHOOK)?,
+            project_clone: go_program(&PROJECT_CLONE)?,
+        })
+    }
+}
+
+/// Kwok, built unless it is in the cache.
+pub(crate) fn kwok() -> Result<PathBuf> {
+    let _lock = lock()?;
+    go_program(&KWOK)
+}
+
+/// The source of a module that one in `tests/cluster` requires: its version and folder.
+pub(crate) fn required_module(module: &str, required: &str) -> Result<(String, PathBuf)> {
+    let mut go = Command::new("go");
+    go.current_dir(paths::cluster_sources().join(module))
+        .args(["mod", "download", "-json", required]);
+    let answer: serde_json::Value = serde_json::from_str(&step::run(&mut go)?)?;
+    let text = |field: &str| {
+        let value = answer[field].as_str().map(str::to_owned);
+        value.with_context(|| format!("go mod download gave no {field} of {required}"))
+    };
+    Ok((text("Version")?, text("Dir")?.into()))
+}
+
 fn go_program(program: &GoProgram) -> Result<PathBuf> {
     let source = paths::cluster_sources().join(program.module);
     let flags = linker_flags(&source)?;

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use harness::cluster::{Cluster, Leave, Options};
-use harness::{reachability, setup, step};
+use harness::{devworkspace, kwok, reachability, setup, step};
 
 /// Arguments of `cargo xtask cluster`.
 #[derive(Debug, Args)]
@@ -32,6 +32,14 @@ enum ClusterCommand {
     Status,
     /// Prove that the cluster has two ways out and no way in
     Check,
+    /// Install the DevWorkspace Operator, which is built the first time (three minutes)
+    Devworkspace,
+    /// Add fake nodes whose Pods are Ready at once; the Enter key removes them
+    Kwok {
+        /// How many; each takes 300 Pods
+        #[arg(long, default_value_t = 10)]
+        nodes: u32,
+    },
     /// The cluster's kubectl, as its administrator
     Kubectl(Passed),
     /// Helm, as the cluster's administrator
@@ -76,10 +84,26 @@ pub(crate) fn run(args: ClusterArgs) -> Result<()> {
             let cluster = running()?;
             step::step("two ways out, no way in", || reachability::check(&cluster))
         }
+        ClusterCommand::Devworkspace => devworkspace::install(&running()?),
+        ClusterCommand::Kwok { nodes } => fake_nodes(&running()?, nodes),
         ClusterCommand::Kubectl(passed) => become_command(running()?.kubectl(&passed.words())),
         ClusterCommand::Helm(passed) => become_command(running()?.helm(&passed.words())),
         ClusterCommand::Run(passed) => become_command(running()?.run(&passed.words())),
     }
+}
+
+/// Keeps fake nodes until somebody presses the Enter key.
+#[expect(clippy::print_stdout, reason = "the command line's answer")]
+fn fake_nodes(cluster: &Cluster, nodes: u32) -> Result<()> {
+    let kwok = kwok::start(cluster, nodes)?;
+    println!(
+        "Pods get there with the node selector {}={} and a toleration of the taint {}.\nThe Enter key removes the nodes.",
+        kwok::LABEL.0,
+        kwok::LABEL.1,
+        kwok::TAINT.0
+    );
+    std::io::stdin().read_line(&mut String::new())?;
+    kwok.stop()
 }
 
 impl Passed {

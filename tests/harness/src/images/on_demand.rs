@@ -1,7 +1,7 @@
 //! Images that only some tests need: made when one asks, then kept under a hash of what they are made of.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{Contents, Scratch, archive_name, busybox_root, images_folder, write_image};
 use crate::hash::Inputs;
 use crate::tools::Tools;
-use crate::{paths, root, setup, step};
+use crate::{paths, setup, step};
 
 /// A small Debian with Git and curl.
 pub const TOOLS: &str = "localhost/tools:1";
@@ -48,20 +48,10 @@ pub fn tools_image(tools: &Tools) -> Result<&'static str> {
 pub fn stand_in(tools: &Tools, name: &str, filling: Filling) -> Result<String> {
     let _lock = lock()?;
     let name = full_name(name)?;
-    let base = match filling {
-        Filling::Debian => Some(tools_archive(tools)?),
-        Filling::Busybox => None,
-    };
-    let mut made_of = inputs(tools)?.text(&name);
-    made_of = match &base {
-        Some(archive) => made_of.text(&archive.to_string_lossy()),
-        None => made_of.file(&tools.busybox)?,
-    };
+    let base = base(tools, filling)?;
+    let made_of = inputs(tools, base.as_deref())?.text(&name);
     once(&name, made_of, |scratch, archive| {
-        let root = match filling {
-            Filling::Debian => scratch.folder("image")?,
-            Filling::Busybox => busybox_root(tools, scratch)?,
-        };
+        let root = root(tools, scratch, filling)?;
         fs::create_dir_all(root.join("etc"))?;
         fs::write(root.join("etc/stand-in"), format!("{name}\n"))?;
         let contents = Contents {
@@ -74,44 +64,34 @@ pub fn stand_in(tools: &Tools, name: &str, filling: Filling) -> Result<String> {
     Ok(name)
 }
 
-/// An image of one program on [`TOOLS`] or on busybox' shell, started as upstream's images of it are:
-/// an entrypoint that runs the command it is given.
-pub(crate) fn program_image(
-    tools: &Tools,
-    name: &str,
-    programs: &[(&Path, &str)],
-    filling: Filling,
-    env: &[&str],
-    cmd: &[&str],
-) -> Result<()> {
+/// An image of programs, started as upstream's images of them are: an entrypoint runs the command it is given.
+pub(crate) struct Program<'a> {
+    pub(crate) name: &'a str,
+    /// Programs of this machine, and their names in `/usr/local/bin`.
+    pub(crate) files: &'a [(&'a Path, &'a str)],
+    pub(crate) filling: Filling,
+    pub(crate) env: &'a [&'a str],
+    pub(crate) cmd: &'a [&'a str],
+}
+
+/// Makes such an image unless it is in the cache.
+pub(crate) fn program_image(tools: &Tools, image: &Program<'_>) -> Result<()> {
     let _lock = lock()?;
-    let base = match filling {
-        Filling::Debian => Some(tools_archive(tools)?),
-        Filling::Busybox => None,
-    };
-    let mut made_of = inputs(tools)?.text(name);
-    for (program, path) in programs {
-        made_of = made_of.text(&program.to_string_lossy()).text(path);
+    let base = base(tools, image.filling)?;
+    let mut made_of = inputs(tools, base.as_deref())?.text(image.name);
+    for (program, name) in image.files {
+        // The folder of a tool says what it is made of.
+        made_of = made_of.text(&program.to_string_lossy()).text(name);
     }
-    for text in env.iter().chain(cmd) {
+    for text in image.env.iter().chain(image.cmd) {
         made_of = made_of.text(text);
     }
-    made_of = match &base {
-        Some(archive) => made_of.text(&archive.to_string_lossy()),
-        None => made_of.file(&tools.busybox)?,
-    };
-    once(name, made_of, |scratch, archive| {
-        let root = scratch.folder("image")?;
-        let bin = scratch.folder("image/usr/local/bin")?;
-        if filling == Filling::Busybox {
-            let shell = scratch.folder("image/bin")?;
-            fs::copy(&tools.busybox, shell.join("busybox"))?;
-            symlink("busybox", shell.join("sh"))?;
-            let tmp = scratch.folder("image/tmp")?;
-            fs::set_permissions(tmp, fs::Permissions::from_mode(0o1777))?;
-        }
-        for (program, path) in programs {
-            fs::copy(program, root.join(path))
+    once(image.name, made_of, |scratch, archive| {
+        let root = root(tools, scratch, image.filling)?;
+        let bin = root.join("usr/local/bin");
+        fs::create_dir_all(&bin)?;
+        for (program, name) in image.files {
+            fs::copy(program, bin.join(name))
                 .with_context(|| format!("cannot copy {}", program.display()))?;
         }
         let entrypoint = bin.join("entrypoint");
@@ -119,11 +99,11 @@ pub(crate) fn program_image(
         fs::set_permissions(&entrypoint, fs::Permissions::from_mode(0o755))?;
         let contents = Contents {
             base: base.as_deref(),
-            env,
+            env: image.env,
             entrypoint: &["/usr/local/bin/entrypoint"],
-            cmd,
+            cmd: image.cmd,
         };
-        write_image(tools, archive, name, &root, &contents)
+        write_image(tools, archive, image.name, &root, &contents)
     })
     .map(drop)
 }
@@ -136,7 +116,7 @@ pub(crate) fn on_demand_folder() -> PathBuf {
 /// The archive of [`TOOLS`]; with the lock held.
 fn tools_archive(tools: &Tools) -> Result<PathBuf> {
     let release = debian_release()?;
-    let made_of = inputs(tools)?.text(&release).text(PACKAGES);
+    let made_of = inputs(tools, None)?.text(&release).text(PACKAGES);
     once(TOOLS, made_of, |scratch, archive| {
         step::step(
             &format!("make the image {TOOLS} of Debian's {release} (the first time: two minutes)"),
@@ -151,8 +131,8 @@ fn tools_archive(tools: &Tools) -> Result<PathBuf> {
                 let _files = RootOwned(folder);
                 let include = format!("--include={PACKAGES}");
                 let bootstrap = ["--variant=minbase", &include, &release, folder];
-                step::run(&mut root::command("debootstrap", &bootstrap)?)?;
-                step::run(&mut root::command_unchecked(
+                step::run(&mut crate::root::command("debootstrap", &bootstrap)?)?;
+                step::run(&mut crate::root::command_unchecked(
                     "sh",
                     &["-c", SUPERFLUOUS, "sh", folder],
                 ))?;
@@ -166,7 +146,7 @@ fn tools_archive(tools: &Tools) -> Result<PathBuf> {
                     .map(|a| a.to_str().context("a path that is not text"))
                     .collect::<Result<_>>()?;
                 let toolbox = tools.toolbox.to_string_lossy();
-                step::run(&mut root::command_unchecked(&toolbox, &arguments)).map(drop)
+                step::run(&mut crate::root::command_unchecked(&toolbox, &arguments)).map(drop)
             },
         )
     })
@@ -178,7 +158,8 @@ struct RootOwned<'a>(&'a str);
 impl Drop for RootOwned<'_> {
     fn drop(&mut self) {
         // What stays lies in the cache.
-        let _ = root::command_unchecked("rm", &["-rf", "--one-file-system", self.0]).status();
+        let _ =
+            crate::root::command_unchecked("rm", &["-rf", "--one-file-system", self.0]).status();
     }
 }
 
@@ -215,11 +196,29 @@ fn once(
     Ok(archive)
 }
 
+/// The archive that the filling comes from; with the lock held. Busybox is so small that each image has its own.
+fn base(tools: &Tools, filling: Filling) -> Result<Option<PathBuf>> {
+    match filling {
+        Filling::Debian => tools_archive(tools).map(Some),
+        Filling::Busybox => Ok(None),
+    }
+}
+
+/// A folder for what an image has on top of its base.
+fn root(tools: &Tools, scratch: &Scratch, filling: Filling) -> Result<PathBuf> {
+    match filling {
+        Filling::Debian => scratch.folder("image"),
+        Filling::Busybox => busybox_root(tools, scratch),
+    }
+}
+
 /// What every image here is made of.
-fn inputs(tools: &Tools) -> Result<Inputs> {
-    // This file lists what goes into them.
+fn inputs(tools: &Tools, base: Option<&Path>) -> Result<Inputs> {
+    // This file lists what goes into them, and the base's name says what is in that.
     Inputs::default()
         .text(include_str!("on_demand.rs"))
+        .text(&base.unwrap_or(Path::new("")).to_string_lossy())
+        .file(&tools.busybox)?
         .file(&tools.toolbox)
 }
 
