@@ -1,0 +1,104 @@
+//! What agents see: who they are, their configuration, the end of their token.
+
+use http::Method;
+use tonic::Code;
+
+use crate::{
+    agent::{ScriptedAgent, next_configuration, nothing_comes},
+    support::TestServer,
+};
+
+#[tokio::test]
+async fn only_a_token_of_an_agent_lets_in() {
+    let server = TestServer::start().await;
+    server.create_agent("a", None).await;
+    let (_, personal) = server.create_token().await;
+    for token in ["", "glagent-wrong", &personal] {
+        let agent = ScriptedAgent::connect(server.server.agents, token).await;
+        let refused = agent.configuration("").await.unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (Code::Unauthenticated, "unauthenticated")
+        );
+        assert_eq!(
+            agent.register().await.unwrap_err().code(),
+            Code::Unauthenticated
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_agent_without_a_project_gets_who_it_is_and_is_seen() {
+    let server = TestServer::start().await;
+    let created = server.create_agent("a", None).await;
+    assert_eq!(server.show_agent("a").await["connected"], false);
+    let agent = ScriptedAgent::connect(server.server.agents, &created.token).await;
+    agent.register().await.unwrap();
+    let mut stream = agent.configuration("").await.unwrap();
+    let first = next_configuration(&mut stream).await.unwrap().unwrap();
+    assert!(!first.commit_id.is_empty());
+    let configuration = first.configuration.unwrap();
+    assert_eq!(configuration.agent_id as u64, created.id);
+    assert!(
+        configuration
+            .gitlab_external_url
+            .starts_with("https://127.0.0.1:")
+    );
+    nothing_comes(&mut stream).await;
+
+    let seen = server.show_agent("a").await;
+    assert_eq!(seen["connected"], true);
+    assert_eq!(seen["pods"][0]["pod_name"], "pod");
+    assert!(seen["tokens"][0]["last_used_at"].is_string());
+
+    // It has this commit already.
+    let mut again = agent.configuration(&first.commit_id).await.unwrap();
+    nothing_comes(&mut again).await;
+    drop((stream, again));
+    server
+        .wait_for_agent("a", |agent| agent["connected"] == false)
+        .await;
+}
+
+#[tokio::test]
+async fn agents_connect_over_tls_on_the_same_port() {
+    let server = TestServer::start().await;
+    let created = server.create_agent("a", None).await;
+    let ca = std::fs::read_to_string(server.data_dir().join("tls/ca.crt")).unwrap();
+    let agent = ScriptedAgent::connect_tls(server.server.agents, &created.token, &ca).await;
+    let mut stream = agent.configuration("").await.unwrap();
+    next_configuration(&mut stream).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn revoking_a_token_cuts_its_streams_and_no_others() {
+    let server = TestServer::start().await;
+    let created = server.create_agent("a", None).await;
+    let answer = server
+        .admin(Method::POST, "/api/v1/agents/a/tokens", None)
+        .await;
+    let second_token = answer.json()["token"].as_str().unwrap().to_owned();
+    let first = ScriptedAgent::connect(server.server.agents, &created.token).await;
+    let second = ScriptedAgent::connect(server.server.agents, &second_token).await;
+    let mut first_stream = first.configuration("").await.unwrap();
+    next_configuration(&mut first_stream).await.unwrap();
+    let mut second_stream = second.configuration("").await.unwrap();
+    next_configuration(&mut second_stream).await.unwrap();
+    let mut tunnel = first.tunnel().await;
+
+    let id = server.show_agent("a").await["tokens"][0]["id"].clone();
+    let path = format!("/api/v1/agents/a/tokens/{id}");
+    let revoked = server.admin(Method::DELETE, &path, None).await;
+    assert!(
+        revoked.json()["revoked_at"].is_string(),
+        "{}",
+        revoked.text()
+    );
+
+    let cut = next_configuration(&mut first_stream).await.unwrap_err();
+    assert_eq!(cut.code(), Code::Unauthenticated);
+    assert_eq!(tunnel.ended().await, Code::Unauthenticated);
+    nothing_comes(&mut second_stream).await;
+    let refused = first.configuration("").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
