@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let mut world = match World::start() {
         Ok(world) => world,
         Err(error) => {
-            println!("FAILED  the environment of the tests\n{error:?}");
+            println!("FAILED  the environment of the tests\n{error:#}");
             println!("0 passed, 1 failed");
             return ExitCode::FAILURE;
         }
@@ -92,7 +92,7 @@ fn run(name: &str, test: fn(&mut World) -> Result<()>, world: &mut World) -> boo
             true
         }
         Err(error) => {
-            println!("FAILED  {name} ({took:.1} s)\n{error:?}");
+            println!("FAILED  {name} ({took:.1} s)\n{error:#}");
             println!("{}", world.logs_since_mark());
             false
         }
