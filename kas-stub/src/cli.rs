@@ -78,6 +78,12 @@ enum AgentCommand {
         /// The Git project with .gitlab/agents/NAME/config.yaml, as https://HOST/PATH.
         #[arg(long, value_name = "URL")]
         project: Option<String>,
+        /// Take over the agent with this id that another server made; its workspaces are then listed as orphans.
+        #[arg(long, value_name = "ID", requires = "import_token_file")]
+        import_id: Option<u64>,
+        /// A file with the token of the agent that is taken over.
+        #[arg(long, value_name = "FILE", requires = "import_id")]
+        import_token_file: Option<PathBuf>,
         #[command(flatten)]
         client: ClientArgs,
     },

@@ -55,6 +55,12 @@ pub(crate) enum Error {
     TooManyPersonalTokens,
     #[error("the name of a token has 1 to {MAX_TOKEN_NAME} characters")]
     TokenName,
+    #[error("it is no token of an agent: {AGENT_TOKEN_PREFIX} and what follows")]
+    ImportedToken,
+    #[error("an agent's id is a number from 1 to 2^53 - 1")]
+    ImportedId,
+    #[error("an agent with this id or token exists already")]
+    ImportedTwice,
     #[error("there is no such token")]
     NoSuchToken,
     #[error("keep it in the database")]
@@ -207,6 +213,40 @@ impl Directory {
         name: AgentName,
         project_url: Option<String>,
     ) -> Result<CreatedAgent> {
+        let token = Secret::generate(AGENT_TOKEN_PREFIX);
+        self.add_agent(name, project_url, random_id(), token).await
+    }
+
+    /// Takes over an agent that another server made: it goes on with its id, by which it knows what is its own in its
+    /// cluster, and its token.
+    pub(crate) async fn import_agent(
+        &self,
+        name: AgentName,
+        project_url: Option<String>,
+        id: u64,
+        token: &str,
+    ) -> Result<CreatedAgent> {
+        let token = Secret::imported(AGENT_TOKEN_PREFIX, token).ok_or(Error::ImportedToken)?;
+        if !(1..1 << 53).contains(&id) {
+            return Err(Error::ImportedId);
+        }
+        let is_taken = {
+            let index = self.read();
+            index.agents_by_id.contains_key(&id) || index.tokens.contains_key(&token.digest())
+        };
+        if is_taken {
+            return Err(Error::ImportedTwice);
+        }
+        self.add_agent(name, project_url, id, token).await
+    }
+
+    async fn add_agent(
+        &self,
+        name: AgentName,
+        project_url: Option<String>,
+        id: u64,
+        secret: Secret,
+    ) -> Result<CreatedAgent> {
         let _writing = self.writing.lock().await;
         if self.agent(name.as_str()).is_some() {
             return Err(Error::AgentExists(name.to_string()));
@@ -216,12 +256,11 @@ impl Directory {
         }
         let webhook_secret = Secret::generate(WEBHOOK_SECRET_PREFIX);
         let agent = Arc::new(Agent {
-            id: random_id(),
+            id,
             name,
             project_url,
             webhook: webhook_secret.digest(),
         });
-        let secret = Secret::generate(AGENT_TOKEN_PREFIX);
         let owner = TokenOwner::Agent { id: agent.id };
         let token = Arc::new(Token::new(owner, String::new(), secret.digest(), None));
         let writes = vec![

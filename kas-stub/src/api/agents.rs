@@ -32,6 +32,11 @@ struct CreateAgent {
     name: String,
     #[serde(default)]
     project_url: Option<String>,
+    /// Of an agent that another server made; then its token too.
+    #[serde(default)]
+    id: Option<u64>,
+    #[serde(default)]
+    token: Option<String>,
 }
 
 /// An agent, as the API shows it.
@@ -136,7 +141,12 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.allow(Action::CreateAgent, Resource::Server)?;
-    let CreateAgent { name, project_url } = problem::object(&body)?;
+    let CreateAgent {
+        name,
+        project_url,
+        id,
+        token,
+    } = problem::object(&body)?;
     let name: AgentName = name
         .parse()
         .map_err(|error| Problem::invalid("name", format!("{error}")))?;
@@ -146,7 +156,16 @@ pub(super) async fn create(
             problem.hint("for example https://git.example.com/group/project.git")
         })?;
     }
-    let created = api.directory.create_agent(name, project_url).await?;
+    let created = match (id, token) {
+        (None, None) => api.directory.create_agent(name, project_url).await?,
+        (Some(id), Some(token)) => {
+            api.directory
+                .import_agent(name, project_url, id, &token)
+                .await?
+        }
+        (Some(_), None) => return Err(Problem::invalid("token", "an id comes with its token")),
+        (None, Some(_)) => return Err(Problem::invalid("id", "a token comes with its agent's id")),
+    };
     api.configurations.watch(&created.agent).await;
     let agent = &created.agent;
     tracing::info!(agent = %agent.name, id = agent.id, "agent created");

@@ -134,6 +134,9 @@ impl From<directory::Error> for Problem {
                 Self::new(StatusCode::CONFLICT, "limit_reached", detail)
             }
             Error::TokenName => Self::invalid("name", detail),
+            Error::ImportedToken => Self::invalid("token", detail),
+            Error::ImportedId => Self::invalid("id", detail),
+            Error::ImportedTwice => Self::conflict("id", "agent_exists", detail),
             Error::NoSuchToken => Self::not_found(detail),
             Error::Store(_) | Error::Corrupt { .. } => {
                 tracing::error!(error = chain(&error), "request failed");

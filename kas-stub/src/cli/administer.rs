@@ -54,9 +54,18 @@ async fn agent(command: AgentCommand) -> anyhow::Result<()> {
         AgentCommand::Create {
             name,
             project,
+            import_id,
+            import_token_file,
             client,
         } => {
-            let body = json!({ "name": name, "project_url": project });
+            let token = import_token_file.map(|path| {
+                let text = std::fs::read_to_string(&path);
+                let text = text.with_context(|| format!("read {}", path.display()))?;
+                anyhow::Ok(text.trim().to_owned())
+            });
+            let body = json!({
+                "name": name, "project_url": project, "id": import_id, "token": token.transpose()?,
+            });
             let answer = ask(&client, Method::POST, "/agents", Some(body)).await?;
             show(&client, &answer, created_agent);
         }

@@ -180,6 +180,39 @@ async fn what_the_server_does_not_know_is_listed_and_left_alone() {
 }
 
 #[tokio::test]
+async fn an_empty_server_with_the_same_agent_asks_nothing_of_it() {
+    let before = World::start(&[("devfile.yaml", DEVFILE)]).await;
+    let mut agent = before.agent(1).await;
+    agent.full_poll(vec![]).await;
+    before.create(json!({ "name": "one" })).await;
+    let held = agent.told().await.head;
+    let shown = before.call("GET", "/agents/eu-1", None).await.1;
+    let import = json!({ "name": "eu-1", "id": shown["id"], "token": before.token() });
+    before.stop().await;
+
+    let mut after = World::start_empty().await;
+    let (status, answer) = after.call("POST", "/agents", Some(import.clone())).await;
+    assert_eq!((status, &answer["id"]), (201, &shown["id"]), "{answer}");
+    after.use_token(answer["token"].as_str().unwrap());
+    let mut agent = after.agent(1).await;
+    let report = wire::WorkspaceReport {
+        name: held.name.clone(),
+        ..report(&held.workspace_id, 1, A::Running)
+    };
+    assert_eq!(agent.full_poll(vec![report]).await.len(), 0);
+    let shown = after.call("GET", "/agents/eu-1", None).await.1;
+    assert_eq!(shown["orphans"]["listed"][0]["workspace_id"], held.workspace_id.as_str());
+
+    for (id, token) in [(json!(1), json!("glagent-short")), (json!(0), import["token"].clone())] {
+        let wrong = json!({ "name": "other", "id": id, "token": token });
+        assert_eq!(after.call("POST", "/agents", Some(wrong)).await.0, 422);
+    }
+    let twice = json!({ "name": "other", "id": 5, "token": import["token"] });
+    assert_eq!(after.call("POST", "/agents", Some(twice)).await.0, 409);
+    after.stop().await;
+}
+
+#[tokio::test]
 async fn a_restarted_server_goes_on_where_it_was() {
     let mut world = World::start(&[("devfile.yaml", DEVFILE)]).await;
     let mut agent = world.agent(1).await;

@@ -39,11 +39,23 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn start(files: &[(&str, &str)]) -> Self {
+        let mut world = Self::start_empty().await;
+        world.git = serve_git(world.folder.path(), files).await;
+        let (status, agent) = world
+            .call("POST", "/agents", Some(json!({ "name": "eu-1" })))
+            .await;
+        assert_eq!(status, 201, "{agent}");
+        world.use_token(agent["token"].as_str().unwrap());
+        world
+    }
+
+    /// A server that knows nobody.
+    pub(super) async fn start_empty() -> Self {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
         let folder = tempfile::tempdir().unwrap();
-        let git = serve_git(folder.path(), files).await;
+        let git = String::new();
         let mut world = Self {
             folder,
             server: None,
@@ -51,12 +63,15 @@ impl World {
             git,
         };
         world.restart().await;
-        let (status, agent) = world
-            .call("POST", "/agents", Some(json!({ "name": "eu-1" })))
-            .await;
-        assert_eq!(status, 201, "{agent}");
-        world.token = agent["token"].as_str().unwrap().to_owned();
         world
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub(super) fn use_token(&mut self, token: &str) {
+        self.token = token.to_owned();
     }
 
     fn data(&self) -> PathBuf {
