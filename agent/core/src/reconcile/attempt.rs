@@ -23,6 +23,8 @@ pub struct Attempt {
     agent_id: i64,
     facts: Vec<Fact>,
     rounds: u32,
+    /// This attempt made the namespace: nobody else's objects are in it.
+    namespace_is_new: bool,
 }
 
 /// Something that a call of an attempt told.
@@ -30,6 +32,8 @@ pub struct Attempt {
 pub enum Fact {
     /// An object, as the answer shows it.
     Seen(Item),
+    /// The namespace, as we made it now.
+    NamespaceCreated(Item),
     /// An object as it is after our apply.
     Applied(Item),
     /// An object is not there.
@@ -73,6 +77,7 @@ impl Attempt {
             agent_id,
             facts: Vec::new(),
             rounds: 0,
+            namespace_is_new: false,
         }
     }
 
@@ -95,13 +100,22 @@ impl Attempt {
         (!plan.actions.is_empty() && self.rounds <= MAX_ROUNDS).then_some(plan)
     }
 
-    /// Whether an object may be there that nobody of ours made: then its marks are read before it is written.
+    /// Whether an object can be written without reading its marks first: it is ours, or cannot be there.
     #[must_use]
-    pub fn is_known_ours(&self, key: &ObjectKey) -> bool {
-        matches!(
+    pub fn may_write(&self, key: &ObjectKey) -> bool {
+        // Kubernetes itself puts these into every namespace.
+        let is_common = matches!(key.name.as_str(), "default" | "kube-root-ca.crt");
+        let is_ours = matches!(
             self.observed.objects.get(key),
             Some(Seen::Present(Marked::Ours) | Seen::Drifted)
-        )
+        );
+        is_ours || (self.namespace_is_new && !is_common)
+    }
+
+    /// The same of the inventory.
+    #[must_use]
+    pub fn may_write_inventory(&self) -> bool {
+        self.namespace_is_new || self.observed.inventory.is_some()
     }
 
     /// Takes in what a call told.
@@ -109,7 +123,7 @@ impl Attempt {
         let id = self.desired.id.as_str();
         let observed = &mut self.observed;
         match &fact {
-            Fact::Seen(item) | Fact::Applied(item) => match item {
+            Fact::Seen(item) | Fact::Applied(item) | Fact::NamespaceCreated(item) => match item {
                 Item::Namespace(meta) => observed.namespace = meta.as_namespace(id),
                 Item::Inventory(_, inventory) => observed.inventory.clone_from(inventory),
                 Item::Object(key, meta, _) => {
@@ -124,6 +138,7 @@ impl Attempt {
             Fact::NamespaceAbsent => observed.namespace = NamespaceSeen::Absent,
             Fact::NamespaceForeign => observed.namespace = NamespaceSeen::Present(Marked::Foreign),
         }
+        self.namespace_is_new |= matches!(fact, Fact::NamespaceCreated(_));
         self.facts.push(fact);
     }
 

@@ -363,7 +363,7 @@ impl Reconciler {
                         self.store
                             .see(Item::Object(key, meta, super::store::Detail::None));
                     }
-                    Fact::Seen(item) => self.store.see(item),
+                    Fact::Seen(item) | Fact::NamespaceCreated(item) => self.store.see(item),
                     Fact::Absent(key) => self.store.absent(&place, &key),
                     Fact::InventoryAbsent => self.store.inventory_absent(&place),
                     Fact::NamespaceAbsent => {}

@@ -1,8 +1,6 @@
 //! Carries out attempts: the only place that writes workspaces to the Kubernetes API. It chooses nothing: the plan says
 //! what, and what is met on the way is noted for the next plan.
 
-use std::time::Duration;
-
 use agent_core::failures::{Refusal, refusal};
 use agent_core::reconcile::{
     AGENT_ID_LABEL, Action, Attempt, DesiredWorkspace, Ended, Fact, Inventory, Item, KINDS, Kind,
@@ -12,10 +10,6 @@ use model::{Failure, FailureCode};
 use serde_json::{Value, json};
 
 use super::api::{Api, CallError};
-
-/// A controller makes the default ServiceAccount and others after the namespace; and quota counts a moment late. Until
-/// then an apply into a new namespace can be refused once.
-const NAMESPACE_SETTLES: Duration = Duration::from_millis(200);
 
 /// Why an attempt does not go on with its plan.
 enum Stop {
@@ -82,8 +76,10 @@ async fn create_namespace(
     });
     match api.create("/api/v1/namespaces", &namespace).await {
         Ok(created) => {
-            attempt.note(Fact::Seen(Item::read(Source::Namespaces, &created)));
-            tokio::time::sleep(NAMESPACE_SETTLES).await;
+            attempt.note(Fact::NamespaceCreated(Item::read(
+                Source::Namespaces,
+                &created,
+            )));
             Ok(())
         }
         Err(error) if error.is_conflict() => {
@@ -119,27 +115,8 @@ async fn write_inventory(
     let config_map = inventory.to_config_map();
     let name = Inventory::name_of(&inventory.workspace);
     let path = config_map_path(&inventory.namespace, &name);
-    // One of this name that the watch does not show carries no label of ours, or is another workspace's.
-    match api.get(&path).await {
-        Ok(there) => {
-            let known = Inventory::from_config_map(&there);
-            let is_ours = Meta::from_json(&there).workspace_id.as_deref()
-                == Some(&inventory.workspace_id)
-                && has_label(&there, inventory.agent_id);
-            if !is_ours {
-                let message =
-                    "The inventory's ConfigMap was made by somebody else, so nothing is written."
-                        .to_owned();
-                let reason = known
-                    .err()
-                    .map(|error| error.to_string())
-                    .unwrap_or_default();
-                let failure = Failure::new(FailureCode::ForeignObject, &name, message, &reason);
-                return Err(Stop::End(Ended::Refused(failure)));
-            }
-        }
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(refused(&name, &error)),
+    if !attempt.may_write_inventory() {
+        check_inventory(api, inventory, &name, &path).await?;
     }
     let written = api
         .apply(&path, &config_map.to_string())
@@ -149,13 +126,39 @@ async fn write_inventory(
     Ok(())
 }
 
+/// One of this name that the watch does not show carries no label of ours, or is another workspace's.
+async fn check_inventory(
+    api: &Api,
+    inventory: &Inventory,
+    name: &str,
+    path: &str,
+) -> Result<(), Stop> {
+    match api.get(path).await {
+        Ok(there) => {
+            let marked = Meta::from_json(&there).workspace_id;
+            if marked.as_deref() == Some(&inventory.workspace_id)
+                && has_label(&there, inventory.agent_id)
+            {
+                return Ok(());
+            }
+            let message =
+                "The inventory's ConfigMap was made by somebody else, so nothing is written."
+                    .to_owned();
+            let failure = Failure::new(FailureCode::ForeignObject, name, message, "");
+            Err(Stop::End(Ended::Refused(failure)))
+        }
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(refused(name, &error)),
+    }
+}
+
 async fn apply_object(
     api: &Api,
     attempt: &mut Attempt,
     key: &ObjectKey,
     body: &str,
 ) -> Result<(), Stop> {
-    if !attempt.is_known_ours(key) {
+    if !attempt.may_write(key) {
         let fact = look(api, key)
             .await
             .map_err(|error| refused(&key.name, &error))?;
