@@ -67,6 +67,10 @@ impl Api {
             )
             .route("/agents/{name}/tokens/{id}", delete(agents::revoke_token))
             .route("/agents/{name}/push-hook", post(agents::push_hook))
+            .route(
+                "/agents/{name}/orphans/{id}",
+                delete(workspaces::delete_orphan),
+            )
             .route("/tokens", get(tokens::list).post(tokens::create))
             .route("/tokens/{id}", delete(tokens::revoke))
             .route("/sign-in-links", post(create_sign_in_link))

@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use crate::store::{self, Kind, Store, Write};
 use decide::{Decision, Report};
 use events::Step;
-pub(crate) use maker::{MakeError, Maker, Request, name_from};
+pub(crate) use maker::{MakeError, Maker, Request, ending, name_from};
 use reconcile::{Leaders, Orphans};
 use workspace::{Content, Workspace};
 
@@ -256,6 +256,7 @@ impl Workspaces {
                     version: 1,
                 });
             }
+            this.orphans.forget(workspace.agent_id, &workspace.id);
             this.notify(Some(workspace.agent_id));
             Ok(workspace)
         })

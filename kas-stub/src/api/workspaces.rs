@@ -24,7 +24,8 @@ use crate::{
         self, MakeError, Request,
         backend::BackendKind,
         name_from,
-        workspace::{FailureSeen, Workspace},
+        reconcile::Orphan,
+        workspace::{Content, FailureSeen, Workspace},
     },
 };
 
@@ -46,6 +47,9 @@ struct CreateWorkspace {
     backend: Option<String>,
     #[serde(default)]
     name: Option<String>,
+    /// Id of an orphan of the agent that this workspace takes over, with its volumes.
+    #[serde(default)]
+    adopt: Option<String>,
 }
 
 /// A workspace, as the API shows it.
@@ -136,6 +140,7 @@ pub(super) async fn create(
         agent,
         backend,
         name,
+        adopt,
     } = problem::object(&body)?;
     if repository.is_empty() {
         let problem = Problem::invalid("repository", "it is missing");
@@ -148,7 +153,15 @@ pub(super) async fn create(
             .map_err(|error| Problem::invalid("name", error.to_string()))?,
     };
     let agent = choose_agent(&api, agent.as_deref())?;
+    let adopted = adopt.map(|id| find_orphan(&api, &agent, &id)).transpose()?;
+    if let Some(orphan) = &adopted
+        && orphan.name != name.as_str()
+    {
+        let problem = Problem::invalid("name", "what is adopted keeps its name");
+        return Err(problem.hint(format!("name it {}", orphan.name)));
+    }
     let request = Request {
+        adopted,
         owner: caller.user_id().unwrap_or_default(),
         agent_id: agent.id,
         backend: read_backend(backend.as_deref())?,
@@ -166,6 +179,33 @@ pub(super) async fn create(
     let mut answer = json!(view(&api, &workspace));
     answer["notes"] = json!(notes);
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+fn find_orphan(api: &Api, agent: &Agent, id: &str) -> Result<Orphan, Problem> {
+    let found = api.workspaces.orphans().find(agent.id, id);
+    found.ok_or_else(|| {
+        let detail = format!("agent {} has no orphan with this id", agent.name);
+        Problem::unprocessable("adopt", "no_such_orphan", detail)
+            .hint("kas-stub agent show lists the orphans of an agent")
+    })
+}
+
+/// Deletes a workspace of another server from an agent's cluster, with its volumes.
+pub(super) async fn delete_orphan(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((agent, id)): Path<(String, String)>,
+) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
+    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
+    let agent = choose_agent(&api, Some(&agent))?;
+    let orphan = find_orphan(&api, &agent, &id)?;
+    let owner = caller.user_id().unwrap_or_default();
+    let workspace = workspaces::ending(orphan, owner, agent.id)
+        .ok_or_else(|| Problem::invalid("id", "its name is none that a workspace can have"))?;
+    api.workspaces.check_name(&workspace.name)?;
+    let workspace = api.workspaces.create(workspace, Content::default()).await?;
+    tracing::info!(workspace = %workspace.name, agent = %agent.name, "orphan is deleted");
+    Ok((StatusCode::ACCEPTED, Json(view(&api, &workspace))))
 }
 
 fn choose_agent(api: &Api, name: Option<&str>) -> Result<Arc<Agent>, Problem> {

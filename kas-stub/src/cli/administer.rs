@@ -228,6 +228,15 @@ fn one_agent(agent: &Value) {
             text(pod, "connected_at"),
         ));
     }
+    for orphan in list(&agent["orphans"]["listed"]) {
+        output::line(&format!(
+            "orphan     {} ({}), {}, id {}",
+            text(orphan, "name"),
+            text(orphan, "namespace"),
+            text(orphan, "actual_state"),
+            text(orphan, "workspace_id"),
+        ));
+    }
     for note in list(&configuration["notes"]) {
         let (field, reason) = (text(note, "field"), text(note, "reason"));
         let field = if field.is_empty() {

@@ -44,6 +44,9 @@ pub(super) enum WorkspaceCommand {
         /// Its name: a lowercase letter, then letters, digits and '-', at most 40 [default: from the repository].
         #[arg(long)]
         name: Option<String>,
+        /// Take over this orphan of the agent (`kas-stub agent show` lists them), with its volumes; --name must be its name.
+        #[arg(long, value_name = "ID", requires = "name")]
+        adopt: Option<String>,
         #[command(flatten)]
         wait: WaitArgs,
         #[command(flatten)]
@@ -88,6 +91,17 @@ pub(super) enum WorkspaceCommand {
     Restart(ChangeArgs),
     /// Delete a workspace with its volumes. There is no way back.
     Delete(ChangeArgs),
+    /// Delete an orphan (a workspace of another server) from an agent's cluster, with its volumes. There is no way back.
+    DeleteOrphan {
+        /// The agent's name.
+        agent: String,
+        /// The orphan's id, from `kas-stub agent show`.
+        id: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -119,12 +133,13 @@ pub(super) async fn run(command: WorkspaceCommand) -> anyhow::Result<()> {
             agent,
             backend,
             name,
+            adopt,
             wait,
             client,
         } => {
             let body = json!({
                 "repository": repository, "ref": reference, "devfile_path": devfile_path,
-                "agent": agent, "backend": backend, "name": name,
+                "agent": agent, "backend": backend, "name": name, "adopt": adopt,
             });
             let answer = ask(&client, Method::POST, "/workspaces", Some(body)).await?;
             for note in list(&answer["notes"]) {
@@ -165,6 +180,16 @@ pub(super) async fn run(command: WorkspaceCommand) -> anyhow::Result<()> {
         WorkspaceCommand::Delete(arguments) => {
             let ChangeArgs { name, wait, client } = arguments;
             let answer = ask(&client, Method::DELETE, &path(&name), None).await?;
+            finish(&client, answer, &wait, "Terminated").await
+        }
+        WorkspaceCommand::DeleteOrphan {
+            agent,
+            id,
+            wait,
+            client,
+        } => {
+            let path = format!("/agents/{}/orphans/{}", segment(&agent), segment(&id));
+            let answer = ask(&client, Method::DELETE, &path, None).await?;
             finish(&client, answer, &wait, "Terminated").await
         }
     }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::WorkspaceName;
+use model::{DesiredState, WorkspaceName};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
     backend::{self, BackendKind},
     events::Events,
+    reconcile::Orphan,
     render::{
         DevfileProblem, Frame, StandAlone, check, check_objects, problem_of, repository_name,
         with_repository,
@@ -28,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) repository: String,
     pub(crate) reference: Option<String>,
     pub(crate) devfile_path: Option<String>,
+    /// What is in the cluster already, of another server, and is to be this workspace: its volumes stay.
+    pub(crate) adopted: Option<Orphan>,
 }
 
 /// Why there is no workspace.
@@ -67,6 +70,7 @@ impl Maker {
             repository,
             reference,
             devfile_path,
+            adopted,
         } = request;
         let read = self
             .devfiles
@@ -81,13 +85,21 @@ impl Maker {
         let (flattened, mut notes) =
             check(&devfile.path, &devfile.text, &mut StandAlone).map_err(wrong)?;
         let now = Timestamp::now();
+        let mut life = Life::new(now);
+        let (id, namespace) = match adopted {
+            None => (random_uuid(), name.own_namespace()),
+            Some(orphan) => {
+                life.generation = orphan.applied_generation + 1;
+                (orphan.workspace_id, orphan.namespace)
+            }
+        };
         let workspace = Workspace {
-            id: random_uuid(),
-            namespace: name.own_namespace(),
+            id,
+            own_namespace: namespace == name.own_namespace(),
+            namespace,
             name,
             owner,
             agent_id,
-            own_namespace: true,
             backend: kind,
             source: Source {
                 repository,
@@ -96,7 +108,7 @@ impl Maker {
                 devfile_path: devfile.path,
             },
             created_at: now,
-            life: Life::new(now),
+            life,
             events: Events::default(),
         };
         let frame = Frame {
@@ -124,6 +136,31 @@ impl Maker {
         };
         Ok((workspace, content))
     }
+}
+
+/// An orphan as a workspace that is to go, with its volumes; `None` when its name is none of a workspace.
+pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Workspace> {
+    let name: WorkspaceName = orphan.name.parse().ok()?;
+    let now = Timestamp::now();
+    Some(Workspace {
+        id: orphan.workspace_id,
+        own_namespace: orphan.namespace == name.own_namespace(),
+        namespace: orphan.namespace,
+        name,
+        owner,
+        agent_id,
+        backend: BackendKind::default(),
+        source: Source::default(),
+        created_at: now,
+        life: Life {
+            desired: DesiredState::Terminated,
+            actual: orphan.actual_state,
+            generation: orphan.applied_generation + 1,
+            applied_generation: orphan.applied_generation,
+            ..Life::new(now)
+        },
+        events: Events::default(),
+    })
 }
 
 /// A name for a workspace that was given none: its repository's, and a few letters that make it another one each time.

@@ -28,12 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use leaders::{Leader, Leaders};
-pub(crate) use orphans::{AgentOrphans, Orphans};
+pub(crate) use orphans::{AgentOrphans, Orphan, Orphans};
 
 use super::{Workspaces, backend};
 use crate::{agents::AgentCall, configuration::chain};
 use leaders::Lead;
-use orphans::Orphan;
 use session::{Session, Telling};
 
 /// The largest message of an agent: a page of reports.
@@ -256,6 +255,7 @@ impl Exchange {
                     name: of.name,
                     namespace: of.namespace,
                     actual_state: of.report.actual,
+                    applied_generation: of.report.applied_generation,
                     first_seen_at: of.report.seen_at,
                 });
             }

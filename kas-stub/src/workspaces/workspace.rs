@@ -29,8 +29,8 @@ pub(crate) struct Workspace {
     pub(crate) events: Events,
 }
 
-/// Where the devfile was read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the devfile was read; empty for what another server made and this one only ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Source {
     pub(crate) repository: String,
     /// As asked for; none: the default branch.

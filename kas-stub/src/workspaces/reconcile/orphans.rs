@@ -22,6 +22,8 @@ pub(crate) struct Orphan {
     pub(crate) name: String,
     pub(crate) namespace: String,
     pub(crate) actual_state: ActualState,
+    /// What the other server had it apply last.
+    pub(crate) applied_generation: u64,
     pub(crate) first_seen_at: Timestamp,
 }
 
@@ -51,6 +53,22 @@ impl Orphans {
         AgentOrphans {
             listed: kept.known.values().cloned().collect(),
             left_off: kept.left_off,
+        }
+    }
+
+    /// One of an agent's orphans.
+    pub(crate) fn find(&self, agent_id: u64, workspace_id: &str) -> Option<Orphan> {
+        self.agents()
+            .get(&agent_id)?
+            .known
+            .get(workspace_id)
+            .cloned()
+    }
+
+    /// Forgets one that is the server's own now.
+    pub(crate) fn forget(&self, agent_id: u64, workspace_id: &str) {
+        if let Some(kept) = self.agents().get_mut(&agent_id) {
+            kept.known.remove(workspace_id);
         }
     }
 
@@ -115,6 +133,7 @@ mod tests {
             name: id.into(),
             namespace: "n".into(),
             actual_state: ActualState::Running,
+            applied_generation: 1,
             first_seen_at: Timestamp::from_second(at).unwrap(),
         }
     }

@@ -176,6 +176,32 @@ async fn what_the_server_does_not_know_is_listed_and_left_alone() {
     // A workspace of the same name is another one.
     world.create(json!({ "name": "old-1" })).await;
     assert_ne!(agent.told().await.head.workspace_id, "id-1");
+
+    // Adopted by name and id: told with all objects, as the next generation.
+    let wrong = world
+        .create(json!({ "name": "other", "adopt": "id-2" }))
+        .await;
+    assert_eq!((wrong.0, &wrong.1["field"]), (422, &json!("name")));
+    let (status, adopted) = world
+        .create(json!({ "name": "old-2", "adopt": "id-2" }))
+        .await;
+    assert_eq!((status, &adopted["id"]), (201, &json!("id-2")), "{adopted}");
+    let told = agent.told().await;
+    assert_eq!(
+        (told.head.workspace_id.as_str(), told.head.generation),
+        ("id-2", 8)
+    );
+    assert!(!told.objects.is_empty());
+    // Deleted only when somebody says so.
+    let (status, _) = world
+        .call("DELETE", "/agents/eu-1/orphans/id-0", None)
+        .await;
+    assert_eq!(status, 202);
+    let told = agent.told().await;
+    assert_eq!(told.head.workspace_id, "id-0");
+    assert_eq!(told.head.desired_state(), wire::DesiredState::Terminated);
+    let shown = world.call("GET", "/agents/eu-1", None).await.1;
+    assert_eq!(shown["orphans"]["listed"].as_array().unwrap().len(), 1);
     world.stop().await;
 }
 
@@ -201,9 +227,15 @@ async fn an_empty_server_with_the_same_agent_asks_nothing_of_it() {
     };
     assert_eq!(agent.full_poll(vec![report]).await.len(), 0);
     let shown = after.call("GET", "/agents/eu-1", None).await.1;
-    assert_eq!(shown["orphans"]["listed"][0]["workspace_id"], held.workspace_id.as_str());
+    assert_eq!(
+        shown["orphans"]["listed"][0]["workspace_id"],
+        held.workspace_id.as_str()
+    );
 
-    for (id, token) in [(json!(1), json!("glagent-short")), (json!(0), import["token"].clone())] {
+    for (id, token) in [
+        (json!(1), json!("glagent-short")),
+        (json!(0), import["token"].clone()),
+    ] {
         let wrong = json!({ "name": "other", "id": id, "token": token });
         assert_eq!(after.call("POST", "/agents", Some(wrong)).await.0, 422);
     }

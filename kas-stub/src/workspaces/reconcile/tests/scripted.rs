@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body, extract::State};
@@ -85,7 +85,18 @@ impl World {
         let mut config = ServeConfig::local(self.data());
         config.git_allow_http = true;
         config.git_allow_private = true;
-        self.server = Some(app::start(config).await.unwrap());
+        // A program that another test starts at this moment holds our lock's file open until it is another program.
+        let deadline = Instant::now() + PATIENCE;
+        let server = loop {
+            match app::start(config.clone()).await {
+                Err(error) if Instant::now() < deadline => {
+                    assert!(error.to_string().contains("another server"), "{error:#}");
+                    tokio::task::yield_now().await;
+                }
+                started => break started.unwrap(),
+            }
+        };
+        self.server = Some(server);
     }
 
     pub(super) async fn stop(mut self) {
