@@ -27,7 +27,9 @@ impl Secret {
     /// A secret that another server gave out, if it has the prefix and the length of ours.
     pub(crate) fn imported(prefix: &str, text: &str) -> Option<Self> {
         let random = text.strip_prefix(prefix)?;
-        let is_long = URL_SAFE_NO_PAD.decode(random).is_ok_and(|it| it.len() == SECRET_BYTES);
+        let is_long = URL_SAFE_NO_PAD
+            .decode(random)
+            .is_ok_and(|it| it.len() == SECRET_BYTES);
         is_long.then(|| Self(text.to_owned()))
     }
 
