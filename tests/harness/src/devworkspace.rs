@@ -172,7 +172,10 @@ mod tests {
     fn definitions_come_before_what_is_of_their_kinds() {
         let manifests = "kind: Namespace\n---\na: 1\nkind: Secret\n---\nkind: CustomResourceDefinition\nspec:\n  kind: Secret\n";
         let (definitions, objects) = split(manifests);
-        assert_eq!(definitions, "kind: CustomResourceDefinition\nspec:\n  kind: Secret\n");
+        assert_eq!(
+            definitions,
+            "kind: CustomResourceDefinition\nspec:\n  kind: Secret\n"
+        );
         assert_eq!(objects, "kind: Namespace\n---\na: 1\nkind: Secret");
     }
 }

@@ -1,7 +1,8 @@
 //! Fake nodes and Pods, for what is to be measured with more of them than this machine can run.
 //!
 //! Kwok plays the kubelet of nodes that do not exist: their Pods become Ready at once and go when deleted.
-//! Only Pods that tolerate [`TAINT`] and choose [`LABEL`] get there.
+//! Only Pods that tolerate [`TAINT`] and choose [`LABEL`] get there. Their volumes have to be of [`STORAGE_CLASS`],
+//! as the real provisioner would make a folder on a node that does not exist.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -21,12 +22,19 @@ const MODULE: &str = "sigs.k8s.io/kwok";
 pub const TAINT: (&str, &str, &str) = ("kwok.x-k8s.io/node", "fake", "NoSchedule");
 /// The label of a fake node: key, value.
 pub const LABEL: (&str, &str) = ("type", "kwok");
+/// The class of volumes that are bound at once and hold nothing.
+pub const STORAGE_CLASS: &str = "kwok-volume";
 /// Pods that one of them takes.
 pub const PODS_PER_NODE: u32 = 300;
 /// For all nodes to be Ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Folders of kwok's stock behaviour: Ready at once, a heartbeat, gone at once.
-const STAGES: [&str; 3] = ["node/fast", "node/heartbeat-with-lease", "pod/fast"];
+const STAGES: [&str; 4] = [
+    "node/fast",
+    "node/heartbeat-with-lease",
+    "pod/fast",
+    "volume/fast",
+];
 
 /// A running kwok. It ends when dropped; its nodes are then NotReady until [`Kwok::stop`] or the cluster's end.
 #[derive(Debug)]
@@ -104,7 +112,7 @@ impl Kwok {
 
 /// Kwok's stock stages in one file, beside the program.
 fn stages(program: &Path) -> Result<PathBuf> {
-    let file = program.with_file_name("stages.yaml");
+    let file = program.with_file_name("all-stages.yaml");
     if file.exists() {
         return Ok(file);
     }
@@ -117,12 +125,16 @@ fn stages(program: &Path) -> Result<PathBuf> {
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()?;
         files.retain(|path| {
-            path.extension().is_some_and(|e| e == "yaml") && !path.ends_with("kustomization.yaml")
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
         });
         files.sort();
         for path in files {
-            all += "---\n";
-            all += &fs::read_to_string(path)?;
+            let text = fs::read_to_string(path)?;
+            if text.contains("\nkind: Stage\n") {
+                all += "---\n";
+                all += &text;
+            }
         }
     }
     let part = file.with_extension(format!("part-{}", std::process::id()));
@@ -134,7 +146,9 @@ fn stages(program: &Path) -> Result<PathBuf> {
 fn manifest(nodes: u32) -> String {
     let (key, value, effect) = TAINT;
     let (label, kind) = LABEL;
-    let mut text = String::new();
+    let mut text = format!(
+        "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{ name: {STORAGE_CLASS} }}\nprovisioner: kwok.x-k8s.io/volume\n"
+    );
     for number in 1..=nodes {
         // Writing to a String cannot fail.
         let _ = write!(
