@@ -3,6 +3,7 @@
 //! [`demo`] shows what exists, [`test`] checks it, [`cluster`] is the test cluster by hand. The work itself is in
 //! `harness` (cluster, images, Git server) and `tests` (server, chart); here is the order of it and what is said.
 
+mod bench;
 mod cargo;
 mod cluster;
 mod demo;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Check everything, or one part of it
     Test(test::TestArgs),
+    /// Measure server and agent, beside a baseline in the same run
+    Bench(bench::BenchArgs),
     /// The test cluster by hand
     Cluster(cluster::ClusterArgs),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Cluster(arguments) => cluster::run(arguments),
     };
     match result {

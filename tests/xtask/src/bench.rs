@@ -1,0 +1,47 @@
+//! `cargo xtask bench`: builds server and agent as they are released, but for link-time optimisation, and measures them.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use harness::paths;
+
+use crate::cargo;
+
+/// The profile that is measured.
+const PROFILE: &str = "bench-binaries";
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What is measured
+    #[arg(value_enum)]
+    what: What,
+    /// For the benchmark, for example --json, --runs 3, --seconds 3
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// Calls through the tunnel, beside the same calls made directly
+    Tunnel,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
+    let What::Tunnel = arguments.what;
+    cargo::show(&mut cargo::cargo(&[
+        "build",
+        "--profile",
+        PROFILE,
+        "--package",
+        "agent",
+        "--package",
+        "kas-stub",
+        "--package",
+        "bench",
+    ]))?;
+    let folder = paths::binaries_dir().with_file_name(PROFILE);
+    let mut bench = std::process::Command::new(folder.join("bench"));
+    bench.arg("tunnel").arg("--binaries").arg(&folder);
+    cargo::show(bench.args(&arguments.options))
+}
