@@ -9,9 +9,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::Client;
 use super::health::{Health, chain};
 use super::registration::Presence;
+use super::{Client, PING_INTERVAL, PING_TIMEOUT};
 use crate::backoff::Delays;
 use crate::configuration::Configuration;
 use crate::convert;
@@ -21,9 +21,11 @@ use crate::readiness::Readiness;
 
 /// While the token is refused, its file is looked at this often: a new one is taken up without waiting for the next try.
 const TOKEN_CHECK: Duration = Duration::from_secs(2);
-/// GitLab's server sends even its headers only with a changed configuration. A call that did not fail until now, longer than
-/// making a connection may take, has reached it.
-const SILENT_ANSWER: Duration = Duration::from_secs(6);
+/// GitLab's server sends even its headers only with a changed configuration. A call that lived until now has survived a
+/// ping, which a frozen server does not answer; a shorter time would only show that its machine accepts connections.
+const SILENT_ANSWER: Duration = PING_INTERVAL
+    .saturating_add(PING_TIMEOUT)
+    .saturating_add(Duration::from_secs(5));
 const CALL: &str = "configuration";
 
 /// What the loop needs.
