@@ -17,7 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("upgrade_drains_so_that_no_call_is_refused", upgrade),
 ];
 
-/// After all others: they need the agent.
+/// After all that need the agent.
 pub(crate) const LAST: &[Test] = &[("uninstall_leaves_nothing", uninstall)];
 
 fn two_pods(world: &mut World) -> Result<()> {

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         two_agents::TESTS,
         trouble::TESTS,
         installation::LAST,
+        trouble::LAST,
     ]
     .concat()
     .into_iter()

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use harness::cluster::{Cluster, Leave, Options};
+use harness::images::{self, Filling};
 use harness::{devworkspace, kwok, reachability, setup, step};
 
 /// Arguments of `cargo xtask cluster`.
@@ -34,6 +35,14 @@ enum ClusterCommand {
     Check,
     /// Install the DevWorkspace Operator, which is built the first time (three minutes)
     Devworkspace,
+    /// Serve an image that does nothing under the name of one that this cluster cannot have
+    StandIn {
+        /// Its name, as in a devfile
+        name: String,
+        /// Made of busybox alone; else of Debian with Git and curl
+        #[arg(long)]
+        busybox: bool,
+    },
     /// Add fake nodes whose Pods are Ready at once; the Enter key removes them
     Kwok {
         /// How many; each takes 300 Pods
@@ -85,6 +94,15 @@ pub(crate) fn run(args: ClusterArgs) -> Result<()> {
             step::step("two ways out, no way in", || reachability::check(&cluster))
         }
         ClusterCommand::Devworkspace => devworkspace::install(&running()?),
+        ClusterCommand::StandIn { name, busybox } => {
+            let filling = if busybox {
+                Filling::Busybox
+            } else {
+                Filling::Debian
+            };
+            println!("{}", images::stand_in(running()?.tools(), &name, filling)?);
+            Ok(())
+        }
         ClusterCommand::Kwok { nodes } => fake_nodes(&running()?, nodes),
         ClusterCommand::Kubectl(passed) => become_command(running()?.kubectl(&passed.words())),
         ClusterCommand::Helm(passed) => become_command(running()?.helm(&passed.words())),

@@ -112,7 +112,17 @@ fn chart() -> Result<()> {
 
 /// Cluster up, tests, cluster down. Each step is a part of its own in the report.
 fn end_to_end(report: &mut Report, arguments: &TestArgs) -> bool {
-    if !report.part("build the programs", cargo::build_programs) {
+    if !report.part("build the programs", || {
+        cargo::build_programs()?;
+        step::run(&mut cargo::cargo(&[
+            "build",
+            "--package",
+            "tests",
+            "--bin",
+            "e2e",
+        ]))
+        .map(drop)
+    }) {
         return false;
     }
     let ran_before = Cluster::attach().ok().flatten().is_some();
