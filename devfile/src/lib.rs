@@ -1,6 +1,6 @@
-//! Devfiles 2.0.0 to 2.3.0 and DevWorkspace templates.
+#![doc = include_str!("../README.md")]
 //!
-//! The crate is pure: no network, no clock, no async. Fetching parents is behind [`flatten::Fetch`].
+#![doc = include_str!("../DECISIONS.md")]
 
 pub mod code;
 pub mod diagnostic;

@@ -163,7 +163,7 @@ fn merge_field(
     notes: &mut Notes,
 ) {
     let mut patched = target.get(field).cloned().unwrap_or(Value::Null);
-    merge(&mut patched, patch, field, 0);
+    merge(&mut patched, patch, field);
     if field == "securityContext"
         && let Some(reason) = loosens(&patched, target.get(field))
     {
@@ -227,7 +227,7 @@ fn loosens(context: &Value, before: Option<&Value>) -> Option<&'static str> {
 }
 
 /// A strategic merge: mappings by key, some lists by a field, `$patch: replace|delete`, null removes.
-fn merge(target: &mut Value, patch: Value, field: &str, depth: usize) {
+fn merge(target: &mut Value, patch: Value, field: &str) {
     match (target, patch) {
         (target, Value::Object(mut patch)) => {
             let directive = patch.remove("$patch");
@@ -252,7 +252,7 @@ fn merge(target: &mut Value, patch: Value, field: &str, depth: usize) {
                 }
                 let mut below = target.remove(&key).unwrap_or(Value::Null);
                 // The depth of documents is bounded where they are read.
-                merge(&mut below, value, &key, depth + 1);
+                merge(&mut below, value, &key);
                 if !below.is_null() {
                     target.insert(key, below);
                 }
@@ -266,7 +266,7 @@ fn merge(target: &mut Value, patch: Value, field: &str, depth: usize) {
                             .iter_mut()
                             .find(|own| own.get(key).is_some() && own.get(key) == item.get(key));
                         match same {
-                            Some(own) => merge(own, item, "", depth + 1),
+                            Some(own) => merge(own, item, ""),
                             None => target.push(item),
                         }
                     }
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     fn merged(mut target: Value, patch: Value) -> Value {
-        merge(&mut target, patch, "spec", 0);
+        merge(&mut target, patch, "spec");
         target
     }
 

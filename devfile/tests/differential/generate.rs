@@ -281,7 +281,11 @@ fn commands(random: &mut Random, version: &str, names: &[String], prefix: &str) 
                 if random.one_in(15) {
                     ids.push(format!("{prefix}k{}", random.below(6)));
                 }
-                if random.one_in(10) {
+                // Not the id of a composite: decision composite-case.
+                let plain = commands.iter().any(|other| {
+                    other["id"] == ids[0].as_str() && other.get("composite").is_none()
+                });
+                if plain && random.one_in(10) {
                     ids[0] = ids[0].to_uppercase();
                 }
                 body = json!({"commands": ids});
@@ -372,7 +376,7 @@ fn projects(random: &mut Random, version: &str, prefix: &str, root: &mut Map<Str
                 ("git", json!({"remotes": {"origin": "https://g.example/{{v}}.git"}})),
                 ("git", json!({"remotes": {"origin": "x", "up": "y"}, "checkoutFrom": {"remote": "up", "revision": "{{v}}"}})),
                 ("git", json!({"remotes": {"origin": "x"}, "checkoutFrom": {"revision": "main"}})),
-                ("git", json!({"remotes": {"o{{v}}": "x"}})),
+                ("git", json!({"remotes": {"o{{w}}": "x"}})),
                 ("zip", json!({"location": "https://z.example/{{v}}"})),
                 ("git", json!({"remotes": {"origin": "x"}, "checkoutFrom": {"remote": remote}})),
             ])
