@@ -205,6 +205,10 @@ fn api_server_away(world: &mut World) -> Result<()> {
         .release
         .install(&world.cluster, &world.main_values()?, true)?;
     world.server.wait_pods(MAIN, 2, CONNECT)?;
+    world
+        .release
+        .install(&world.cluster, &world.main_values()?, true)?;
+    world.server.wait_pods(MAIN, 2, CONNECT)?;
     let mut watch = Followed::start(&mut world.person(&["get", "pods", "-n", PLAYGROUND, "-w"]))?;
     watch.expect(TALKER, CALL)?;
     world.cluster.stop_program("kube-apiserver")?;
