@@ -21,6 +21,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UnixListener},
@@ -76,6 +77,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// A peer that is silently gone is noticed after this and the timeout, and routers do not forget an idle connection.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Unanswered TCP probes until a connection is given up.
+const KEEPALIVE_PROBES: u32 = 3;
+/// How long written bytes may stay unacknowledged.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Which listener it is: its limits, its protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,6 +250,7 @@ impl Accepted {
         };
         // A frame is sent when it is written; waiting for more would delay every small answer.
         let _ = stream.set_nodelay(true);
+        keep_alive(&stream);
         let handshake = async {
             let mut first = [0];
             let is_tls = stream.peek(&mut first).await? == 1 && first[0] == TLS_HANDSHAKE;
@@ -282,6 +288,18 @@ impl Accepted {
             }
         }
     }
+}
+
+/// Asks TCP to notice a peer that is silently gone; a watch or a terminal over HTTP/1 has nothing else for that.
+fn keep_alive(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(PING_INTERVAL)
+        .with_interval(PING_TIMEOUT)
+        .with_retries(KEEPALIVE_PROBES);
+    // A platform without it has its own, slower limits.
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
 }
 
 /// Says why, to somebody with a browser or curl.

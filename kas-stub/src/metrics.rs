@@ -3,7 +3,7 @@
 use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
@@ -16,7 +16,7 @@ const SECONDS: [f64; 12] = [
 ];
 
 /// How a request to the Kubernetes proxy ended, as far as its head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     Answered,
     Upgraded,
@@ -29,9 +29,24 @@ pub(crate) enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Upgraded => "upgraded",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::BadRequest => "bad_request",
+            Self::NoTunnel => "no_tunnel",
+            Self::AgentFailed => "agent_failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
-    outcome: Outcome,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -164,6 +179,7 @@ impl Metrics {
     }
 
     pub(crate) fn proxied(&self, outcome: Outcome) {
+        let outcome = outcome.label();
         self.proxied.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 

@@ -40,6 +40,10 @@ const OUTBOUND_FRAMES: usize = 8;
 pub(crate) type ConnectionId = u64;
 
 /// What an agent sends on a Connect stream.
+#[cfg_attr(
+    test,
+    expect(clippy::large_enum_variant, reason = "the small one is for tests")
+)]
 pub(crate) enum Inbound {
     Grpc(tonic::Streaming<ConnectRequest>),
     #[cfg(test)]

@@ -64,7 +64,18 @@ impl Agent {
         assert!(self.stream.next().now_or_never().is_none());
     }
 
-    /// What the server sends next: a letter for a frame, the end, or a code.
+    /// All that the server sends until it ends the stream with OK.
+    async fn rest(&mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        loop {
+            match self.next().await {
+                end if end == "end" => return rest,
+                frame => rest.push(frame),
+            }
+        }
+    }
+
+    /// What the server sends next: a frame in short, the end, or a code.
     async fn next(&mut self) -> String {
         let next = tokio::time::timeout(LIMIT, self.stream.next()).await;
         match next.expect("the server sends in time") {
@@ -193,6 +204,22 @@ async fn a_finished_call_lets_the_agent_end_the_stream_itself() {
 }
 
 #[tokio::test]
+async fn an_agent_that_waits_for_the_rest_of_a_finished_request_is_told_that_there_is_none() {
+    let tunnels = tunnels();
+    let mut agent = Agent::idle(&tunnels, 1).await;
+    let mut call = tunnels.open(AGENT, &opening(false)).await.unwrap();
+    let _sender = call.take_sender();
+    agent.send(Msg::Header(Header::default())).await;
+    assert_eq!(recv(&mut call).await, "header");
+    call.finish();
+    drop(std::mem::replace(&mut agent.to_server, mpsc::channel(1).0));
+    assert_eq!(
+        agent.rest().await,
+        ["call /s.S/M", "message hello", "close"]
+    );
+}
+
+#[tokio::test]
 async fn a_draining_agent_is_told_apart_from_a_failed_call() {
     let tunnels = tunnels();
     let mut agent = Agent::idle(&tunnels, 1).await;
@@ -208,7 +235,10 @@ async fn a_draining_agent_is_told_apart_from_a_failed_call() {
     assert_eq!(recv(&mut call).await, "failed Unavailable");
     for agent in [&mut agent, &mut other] {
         drop(std::mem::replace(&mut agent.to_server, mpsc::channel(1).0));
-        assert_eq!(agent.next().await, "end");
+        assert_eq!(
+            agent.rest().await,
+            ["call /s.S/M", "message hello", "close"]
+        );
     }
 }
 
