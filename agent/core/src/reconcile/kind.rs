@@ -60,12 +60,16 @@ pub const KINDS: [Kind; 9] = [
     },
     kind("", "v1", "Service", "services"),
     kind("apps", "v1", "Deployment", "deployments"),
-    kind(
-        "workspace.devfile.io",
-        "v1alpha2",
-        "DevWorkspace",
-        "devworkspaces",
-    ),
+    // The operator keeps a workspace's volume as long as its DevWorkspace.
+    Kind {
+        holds_data: true,
+        ..kind(
+            "workspace.devfile.io",
+            "v1alpha2",
+            "DevWorkspace",
+            "devworkspaces",
+        )
+    },
 ];
 
 /// A kind by group and name, with its place in the order of applying.
