@@ -23,6 +23,9 @@ struct Parts {
     tunnel_active: Gauge,
     tunnel_calls: Family<CallLabels, Counter>,
     kas_connected: Gauge,
+    leads: Gauge,
+    workspaces: Gauge,
+    attempts: Family<AttemptLabel, Counter>,
     kas_failures: Family<OutcomeLabel, Counter<u64, AtomicU64>>,
 }
 
@@ -50,6 +53,11 @@ struct CallLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     call: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabel {
+    outcome: &'static str,
 }
 
 /// How a call through the tunnel ended.
@@ -107,7 +115,28 @@ impl Default for Metrics {
             "Calls to the server that failed, by call",
             kas_failures.clone(),
         );
+        let leads = Gauge::default();
+        registry.register(
+            "leads",
+            "1 while this Pod leads and reconciles workspaces",
+            leads.clone(),
+        );
+        let workspaces = Gauge::default();
+        registry.register(
+            "workspaces",
+            "Workspaces that the leading Pod knows",
+            workspaces.clone(),
+        );
+        let attempts = Family::default();
+        registry.register(
+            "workspace_attempts",
+            "Attempts to bring a workspace to what is wanted, by how they ended",
+            attempts.clone(),
+        );
         Self(Arc::new(Parts {
+            leads,
+            workspaces,
+            attempts,
             tunnel_idle: tunnels.get_or_create_owned(&StateLabel { state: "idle" }),
             tunnel_active: tunnels.get_or_create_owned(&StateLabel { state: "active" }),
             registry,
@@ -160,6 +189,29 @@ impl Metrics {
     /// Shows whether the server answers.
     pub fn set_connected(&self, connected: bool) {
         self.0.kas_connected.set(i64::from(connected));
+    }
+
+    /// Shows whether this Pod leads.
+    pub fn set_leads(&self, leads: bool) {
+        self.0.leads.set(i64::from(leads));
+        if !leads {
+            self.set_workspaces(0);
+        }
+    }
+
+    /// Shows how many workspaces are known.
+    pub fn set_workspaces(&self, count: usize) {
+        self.0
+            .workspaces
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts an attempt at a workspace.
+    pub fn count_attempt(&self, outcome: &'static str) {
+        self.0
+            .attempts
+            .get_or_create(&AttemptLabel { outcome })
+            .inc();
     }
 
     /// Counts a failed call to the server.

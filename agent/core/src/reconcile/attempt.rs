@@ -65,6 +65,18 @@ pub struct Outcome {
     pub(super) ended: Ended,
 }
 
+impl Outcome {
+    /// How it ended, in a word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.ended {
+            Ended::Planned => "succeeded",
+            Ended::Refused(_) => "refused",
+            Ended::Broken => "failed",
+        }
+    }
+}
+
 impl Attempt {
     pub(super) fn new(
         desired: Arc<DesiredWorkspace>,

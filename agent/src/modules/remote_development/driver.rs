@@ -20,6 +20,7 @@ use super::assemble::Said;
 use super::link::{self, Event};
 use super::watches::{self, Change};
 use crate::convert;
+use crate::metrics::Metrics;
 use crate::module::Context;
 
 /// Changes of the cluster that wait to be taken in. A watch that is faster waits.
@@ -52,6 +53,7 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
     Driver {
         agent_id,
         api: Api::new(client.clone()),
+        metrics: context.metrics.clone(),
         start: Instant::now(),
         reconciler: Reconciler::new(agent_id),
         attempts: JoinSet::new(),
@@ -68,6 +70,7 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
 struct Driver {
     agent_id: i64,
     api: Api,
+    metrics: Metrics,
     start: Instant,
     reconciler: Reconciler,
     attempts: JoinSet<Outcome>,
@@ -216,6 +219,7 @@ impl Driver {
     fn act(&mut self) {
         let now = self.now();
         self.reconciler.decide(now);
+        self.metrics.set_workspaces(self.reconciler.len());
         while self.attempts.len() < MAX_CONCURRENT
             && let Some((id, attempt)) = self.reconciler.next_attempt(now)
         {
@@ -241,6 +245,8 @@ impl Driver {
                 (error.id(), None)
             }
         };
+        let name = outcome.as_ref().map_or("panicked", Outcome::name);
+        self.metrics.count_attempt(name);
         if let Some(id) = self.attempt_ids.remove(&task) {
             self.reconciler.handle_ended(&id, outcome, self.now());
         }

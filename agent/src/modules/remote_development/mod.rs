@@ -17,6 +17,8 @@ mod lease;
 mod link;
 mod watches;
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 
 use crate::config::Config;
@@ -24,6 +26,9 @@ use crate::kubernetes;
 use crate::module::{Context, Module};
 use api::Api;
 use lease::Lease;
+
+/// Between two terms of one Pod: whatever ended the first, the next does not follow in a tight loop.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The module.
 pub struct RemoteDevelopment {
@@ -95,10 +100,23 @@ async fn lead_again_and_again(
     loop {
         let term = lease.acquire().await;
         tracing::info!(agent_id, term, "leads: reconciles workspaces");
+        context.metrics.set_leads(true);
+        let not_leading = NotLeading(context);
         tokio::select! {
             biased;
             () = lease.hold() => tracing::warn!("the lease is lost: another Pod may lead now"),
             () = driver::run(client, agent_id, term, context) => {}
         }
+        drop(not_leading);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Shows, when dropped, that this Pod no longer leads.
+struct NotLeading<'a>(&'a Context);
+
+impl Drop for NotLeading<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.set_leads(false);
     }
 }
