@@ -36,9 +36,9 @@ pub(crate) struct ConnectStream {
     tunnels: Arc<Tunnels>,
     agent: Arc<AgentTunnels>,
     connection: ConnectionId,
-    /// The agent was told that no more messages come. A call that is done says so too, else an agent that reads its
-    /// request to the end would wait for it.
-    closed: bool,
+    /// A request was sent, and not yet its end. A call that is done says it still, else an agent that reads its request
+    /// to the end would wait for it.
+    owes_close: bool,
     /// Ends when the agent's token is revoked.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -78,7 +78,7 @@ impl ConnectStream {
             agent: tunnels.agent(agent_id),
             tunnels: Arc::clone(tunnels),
             connection,
-            closed: false,
+            owes_close: false,
             cut: Box::pin(cut.cancelled_owned()),
             deadline: None,
         })
@@ -247,7 +247,7 @@ impl ConnectStream {
             };
             match frame {
                 Poll::Ready(Some(frame)) => {
-                    self.closed |= matches!(frame.msg, Some(Sent::CloseSend(_)));
+                    self.owes_close = !matches!(frame.msg, Some(Sent::CloseSend(_)));
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Poll::Pending if active => return Poll::Pending,
@@ -265,8 +265,8 @@ impl ConnectStream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<ConnectResponse, Status>>> {
-        if !self.closed && matches!(self.state, State::Draining { .. }) {
-            self.closed = true;
+        if self.owes_close && matches!(self.state, State::Draining { .. }) {
+            self.owes_close = false;
             return Poll::Ready(Some(Ok(frame(Sent::CloseSend(CloseSend {})))));
         }
         loop {

@@ -209,14 +209,13 @@ async fn an_agent_that_waits_for_the_rest_of_a_finished_request_is_told_that_the
     let mut agent = Agent::idle(&tunnels, 1).await;
     let mut call = tunnels.open(AGENT, &opening(false)).await.unwrap();
     let _sender = call.take_sender();
+    assert_eq!(agent.next().await, "call /s.S/M");
+    assert_eq!(agent.next().await, "message hello");
     agent.send(Msg::Header(Header::default())).await;
     assert_eq!(recv(&mut call).await, "header");
     call.finish();
     drop(std::mem::replace(&mut agent.to_server, mpsc::channel(1).0));
-    assert_eq!(
-        agent.rest().await,
-        ["call /s.S/M", "message hello", "close"]
-    );
+    assert_eq!(agent.rest().await, ["close"]);
 }
 
 #[tokio::test]
@@ -235,10 +234,7 @@ async fn a_draining_agent_is_told_apart_from_a_failed_call() {
     assert_eq!(recv(&mut call).await, "failed Unavailable");
     for agent in [&mut agent, &mut other] {
         drop(std::mem::replace(&mut agent.to_server, mpsc::channel(1).0));
-        assert_eq!(
-            agent.rest().await,
-            ["call /s.S/M", "message hello", "close"]
-        );
+        assert_eq!(agent.rest().await, [""; 0], "nothing was sent before");
     }
 }
 
