@@ -10,8 +10,10 @@
 //! - [`app`] wires everything and owns every task; the other modules return futures or are called.
 //! - `directory` is the in-memory index over the store: authenticating a call does no SQL.
 //! - `authorization` is one pure function that every request asks.
+//! - `workspaces` makes workspaces of devfiles and reconciles them with the agents that run them.
 //! - `tunnel` keeps the streams that agents opened and hands each to one call.
-//! - Wire types stop at `agents` (configuration, presence), `tunnel` (frames) and `proxy::wire` (HTTP over gRPC).
+//! - Wire types stop at `agents` (configuration, presence), `workspaces::reconcile::convert`, `tunnel` (frames) and `proxy::wire`
+//!   (HTTP over gRPC).
 //!
 //! It never talks to a cluster except through the tunnel, and knows nothing of the crate `agent`.
 

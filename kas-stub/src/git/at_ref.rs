@@ -40,7 +40,7 @@ impl Reference {
         is_name.then(|| Self(text.to_owned())).ok_or(ReferenceError)
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

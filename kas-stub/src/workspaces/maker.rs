@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::devfile::{flatten::Cache, model::Devfile};
 use jiff::Timestamp;
 use model::{DesiredState, WorkspaceName};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -11,10 +12,9 @@ use super::{
     events::Events,
     reconcile::Orphan,
     render::{
-        DevfileProblem, Frame, StandAlone, check, check_objects, problem_of, repository_name,
-        with_repository,
+        DevfileProblem, Frame, check, check_objects, problem_of, repository_name, with_repository,
     },
-    source::{Devfiles, SourceError},
+    source::{self, Devfiles, SourceError},
     workspace::{Content, Life, Note, Source, Workspace},
 };
 use crate::{config::WorkspaceDefaults, git::Git};
@@ -82,8 +82,8 @@ impl Maker {
             commit: commit.clone(),
             problems,
         };
-        let (flattened, mut notes) =
-            check(&devfile.path, &devfile.text, &mut StandAlone).map_err(wrong)?;
+        let flattened = self.flatten(&devfile, &repository, reference.as_deref());
+        let (flattened, mut notes) = flattened.await.map_err(wrong)?;
         let now = Timestamp::now();
         let mut life = Life::new(now);
         let (id, namespace) = match adopted {
@@ -135,6 +135,35 @@ impl Maker {
             notes,
         };
         Ok((workspace, content))
+    }
+}
+
+/// How often what a devfile refers to may refer to more.
+const MAX_ROUNDS: usize = 16;
+
+impl Maker {
+    /// Checks and flattens a devfile, with what it refers to.
+    async fn flatten(
+        &self,
+        devfile: &source::Devfile,
+        repository: &str,
+        reference: Option<&str>,
+    ) -> Result<(Devfile, Vec<Note>), Vec<DevfileProblem>> {
+        let mut cache = Cache::default();
+        for _ in 0..MAX_ROUNDS {
+            let checked = check(&devfile.path, &devfile.text, &mut cache);
+            let missing = cache.take_missing();
+            if missing.is_empty() {
+                return checked;
+            }
+            for referred in missing {
+                let devfiles = &self.devfiles;
+                let read = devfiles.read_referred(devfile, repository, reference, &referred);
+                let read = read.await;
+                cache.insert(referred, read);
+            }
+        }
+        check(&devfile.path, &devfile.text, &mut cache)
     }
 }
 

@@ -16,7 +16,7 @@ use model::WorkspaceName;
 
 use crate::config::WorkspaceDefaults;
 
-pub(super) use check::{DevfileProblem, StandAlone, check, check_objects, problem_of};
+pub(super) use check::{DevfileProblem, check, check_objects, problem_of};
 pub(super) use repository::{repository_name, with_repository};
 
 /// GitLab's label with the id of the agent, on everything.

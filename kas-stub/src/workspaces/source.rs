@@ -2,8 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
+
+use ::devfile::flatten::{FetchError, Reference as Referred};
 
 use crate::{
     configuration::chain,
@@ -29,12 +32,23 @@ const MAX_KEPT: usize = 64;
 /// Larger devfiles are fetched each time.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
 
+/// Looks kept at most when nobody waits for them.
+const MAX_LOOKS: usize = 64;
+
 /// Reads devfiles.
 #[derive(Debug)]
 pub(crate) struct Devfiles {
     git: Arc<Git>,
     kept: Mutex<HashMap<Key, Devfile>>,
+    looks: Mutex<HashMap<LookKey, Arc<Look>>>,
 }
+
+/// Repository and reference.
+type LookKey = (String, Option<String>);
+
+/// The newest look at a reference: when it began, and the commit it found.
+#[derive(Debug, Default)]
+struct Look(tokio::sync::Mutex<Option<(Instant, String)>>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -52,7 +66,7 @@ pub(crate) struct Devfile {
 }
 
 /// Why there is none; the field of the request that is to be mended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceError {
     pub(crate) field: &'static str,
     pub(crate) code: &'static str,
@@ -66,6 +80,7 @@ impl Devfiles {
         Self {
             git,
             kept: Mutex::default(),
+            looks: Mutex::default(),
         }
     }
 
@@ -86,9 +101,7 @@ impl Devfiles {
         if let Some(path) = path {
             check_path(path)?;
         }
-        let commit = self.git.commit_at(&project, reference.as_ref()).await;
-        let commit = commit.map_err(|error| unreadable(&error))?;
-        let commit = commit.ok_or_else(|| no_reference(reference.is_some()))?;
+        let commit = self.look(&project, reference.as_ref()).await?;
         let mut key = Key {
             repository: repository.to_owned(),
             commit,
@@ -108,6 +121,74 @@ impl Devfiles {
             kept.insert(key, devfile.clone());
         }
         Ok(devfile)
+    }
+
+    /// Reads what a devfile refers to, so far only other files of its own repository.
+    pub(crate) async fn read_referred(
+        &self,
+        devfile: &Devfile,
+        repository: &str,
+        reference: Option<&str>,
+        referred: &Referred,
+    ) -> Result<String, FetchError> {
+        let path = match referred {
+            Referred::Location(path) if referred.address().is_none() => path,
+            Referred::Location(_) | Referred::Registry { .. } | Referred::Kubernetes { .. } => {
+                return Err(FetchError {
+                    message:
+                        "this server reads parents and plugins of the same repository only, so far"
+                            .into(),
+                    hint: Some(
+                        "put its content into the devfile: `devfile flatten` does that".into(),
+                    ),
+                });
+            }
+        };
+        let read = self.read(repository, reference, Some(path)).await;
+        let read = read.map_err(|error| FetchError {
+            message: error.reason,
+            hint: error.hint,
+        })?;
+        if read.commit != devfile.commit {
+            return Err(FetchError {
+                message: "the repository changed in between".into(),
+                hint: Some("try again".into()),
+            });
+        }
+        Ok(read.text.to_string())
+    }
+
+    /// Where a reference stands. Many who ask at the same time share a look that began after they asked, so that each
+    /// sees what was pushed before.
+    async fn look(
+        &self,
+        project: &ProjectUrl,
+        reference: Option<&Reference>,
+    ) -> Result<String, SourceError> {
+        let asked = Instant::now();
+        let name = reference.map(|it| it.as_str().to_owned());
+        let key = (project.as_str().to_owned(), name);
+        let look = {
+            let mut looks = self.looks();
+            if looks.len() >= MAX_LOOKS {
+                looks.retain(|_, look| Arc::strong_count(look) > 1);
+            }
+            Arc::clone(looks.entry(key).or_default())
+        };
+        let mut newest = look.0.lock().await;
+        let known = newest.as_ref().filter(|(began, _)| *began >= asked);
+        match known {
+            Some((_, commit)) => Ok(commit.clone()),
+            None => {
+                let began = Instant::now();
+                let commit = self.git.commit_at(project, reference).await;
+                let commit = commit
+                    .map_err(|error| unreadable(&error))
+                    .and_then(|it| it.ok_or_else(|| no_reference(reference.is_some())));
+                *newest = commit.clone().ok().map(|commit| (began, commit));
+                commit
+            }
+        }
     }
 
     async fn fetch(
@@ -156,7 +237,11 @@ impl Devfiles {
         })
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Devfile>> {
+    fn looks(&self) -> MutexGuard<'_, HashMap<LookKey, Arc<Look>>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Key, Devfile>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

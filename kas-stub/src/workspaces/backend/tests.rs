@@ -1,3 +1,4 @@
+use ::devfile::flatten::NoFetch;
 use model::WorkspaceName;
 use serde_json::json;
 
@@ -5,7 +6,7 @@ use super::*;
 use crate::{
     config::WorkspaceDefaults,
     workspaces::{
-        render::{StandAlone, check, check_objects, with_repository},
+        render::{check, check_objects, with_repository},
         workspace::Source,
     },
 };
@@ -54,7 +55,7 @@ fn made(kind: BackendKind, text: &str) -> (Vec<Value>, Vec<String>) {
         commit: String::new(),
         devfile_path: "devfile.yaml".into(),
     };
-    let (devfile, _) = check("devfile.yaml", text, &mut StandAlone).unwrap();
+    let (devfile, _) = check("devfile.yaml", text, &mut NoFetch).unwrap();
     let rendered = for_kind(kind)
         .objects(&frame, with_repository(devfile, &source))
         .unwrap();
@@ -267,6 +268,6 @@ components:
     let (_, problems) = made(BackendKind::Native, lonely);
     assert_eq!(problems, ["no container runs in the workspace's own Pod"]);
     let empty = "schemaVersion: 2.2.0\ncomponents:\n- name: data\n  volume: {}\n";
-    let problems = check("devfile.yaml", empty, &mut StandAlone).unwrap_err();
+    let problems = check("devfile.yaml", empty, &mut NoFetch).unwrap_err();
     assert!(problems[0].reason.contains("no container"), "{problems:?}");
 }

@@ -394,6 +394,39 @@ components:
 }
 
 #[tokio::test]
+async fn a_parent_in_the_same_repository_is_read() {
+    let child = "\
+schemaVersion: 2.2.0
+parent: { uri: base/devfile.yaml }
+components:
+- name: cache
+  volume: { size: 2Gi }
+";
+    let far = "schemaVersion: 2.2.0\nparent: { uri: 'https://h.example.com/devfile.yaml' }\n";
+    let files = [
+        ("devfile.yaml", child),
+        ("base/devfile.yaml", DEVFILE),
+        ("far.yaml", far),
+    ];
+    let world = World::start(&files).await;
+    let mut agent = world.agent(1).await;
+    agent.full_poll(vec![]).await;
+    let (status, answer) = world.create(json!({ "name": "one" })).await;
+    assert_eq!(status, 201, "{answer}");
+    let told = agent.told().await;
+    let image = "/spec/template/spec/containers/0/image";
+    assert_eq!(
+        deployment(&told).pointer(image),
+        Some(&json!("localhost/tools:1"))
+    );
+    let (status, answer) = world.create(json!({ "devfile_path": "far.yaml" })).await;
+    assert_eq!(status, 422);
+    let reason = answer["problems"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("same repository only"), "{answer}");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_devworkspace_is_started_and_stopped_by_its_own_switch() {
     let world = World::start(&[("devfile.yaml", DEVFILE)]).await;
     let mut agent = world.agent(1).await;

@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use ::devfile::{
-    Diagnostic, FlattenOptions, Severity,
-    flatten::{Fetch, FetchError, Reference},
-    model::Devfile,
-    render::RenderError,
+    Diagnostic, FlattenOptions, Severity, flatten::Fetch, model::Devfile, render::RenderError,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -91,19 +88,6 @@ pub(crate) fn check_objects(frame: &Frame<'_>, objects: &[Value]) -> Vec<Devfile
         problems.push(whole("nothing-to-run", reason, Some(hint)));
     }
     problems
-}
-
-/// Fetches nothing yet, and says so.
-#[derive(Debug)]
-pub(crate) struct StandAlone;
-
-impl Fetch for StandAlone {
-    fn fetch(&mut self, _: &Reference) -> Result<String, FetchError> {
-        Err(FetchError {
-            message: "this server does not fetch parents and plugins yet".into(),
-            hint: Some("put its content into the devfile: `devfile flatten` does that".into()),
-        })
-    }
 }
 
 fn problem(diagnostic: Diagnostic) -> DevfileProblem {
