@@ -117,8 +117,7 @@ impl Rig {
 
     /// Starts an agent with this token, without waiting for its connection.
     pub(crate) async fn start_agent(&self, name: &str, token: &str) -> agent::app::Agent {
-        let token_file = self.folder.path().join(format!("{name}.token"));
-        std::fs::write(&token_file, token).unwrap();
+        let token_file = self.write_token(name, token);
         let config = agent_config(
             self.agents_address,
             &token_file,
@@ -128,6 +127,22 @@ impl Rig {
         let log_levels = agent::telemetry::LogLevels::new(|_| ());
         let modules = agent::modules::all(&config, log_levels).await.unwrap();
         agent::app::start(config, modules).await.unwrap()
+    }
+
+    /// Writes the file that the agent reads its token from.
+    pub(crate) fn write_token(&self, name: &str, token: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("{name}.token"));
+        std::fs::write(&path, token).unwrap();
+        path
+    }
+
+    /// Revokes one of the agent's tokens, by its place in the list.
+    pub(crate) async fn revoke_agent_token(&self, name: &str, index: usize) {
+        let path = format!("/api/v1/agents/{name}");
+        let agent = self.admin(Method::GET, &path, Value::Null).await;
+        let id = id_of(&agent["tokens"][index]);
+        self.admin(Method::DELETE, &format!("{path}/tokens/{id}"), Value::Null)
+            .await;
     }
 
     /// Registers an agent, starts it, and waits until the server sees it.
@@ -194,6 +209,12 @@ impl Rig {
     pub(crate) async fn get(&self, agent: &Registered, path: &str) -> Call {
         self.call(agent, Method::GET, path, client::empty()).await
     }
+}
+
+/// The id of a thing in the API, as it stands in an address.
+pub(crate) fn id_of(thing: &Value) -> String {
+    let id = &thing["id"];
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
 }
 
 fn serve_config(data_dir: PathBuf, agents: SocketAddr, people: SocketAddr) -> ServeConfig {

@@ -6,7 +6,7 @@ use http::{Method, StatusCode, header};
 use serde_json::Value;
 
 use crate::client;
-use crate::rig::{Rig, SOON};
+use crate::rig::{Rig, SOON, id_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_token_does_not_connect_and_a_right_one_does() {
@@ -37,17 +37,7 @@ async fn revoking_the_token_cuts_open_streams_within_5_s() {
     let (registered, agent) = rig.connected_agent("one").await;
     let mut watch = rig.get(&registered, "/watch").await;
     rig.api.wait_open(1).await;
-    let shown = rig
-        .admin(Method::GET, "/api/v1/agents/one", Value::Null)
-        .await;
-    let id = &shown["tokens"][0]["id"];
-    let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-    rig.admin(
-        Method::DELETE,
-        &format!("/api/v1/agents/one/tokens/{id}"),
-        Value::Null,
-    )
-    .await;
+    rig.revoke_agent_token("one", 0).await;
     let revoked = Instant::now();
     let end = tokio::time::timeout(Duration::from_secs(5), async {
         while let Some(Ok(_)) = watch.next().await {}
@@ -83,6 +73,51 @@ async fn a_persons_wrong_or_revoked_token_is_unauthorized() {
         assert_eq!(call.response.headers()["gitlab-unauthorized"], "true");
         assert_eq!(call.json().await["kind"], "Status");
     }
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_in_the_file_brings_a_revoked_agent_back() {
+    let rig = Rig::start().await;
+    let (registered, agent) = rig.connected_agent("one").await;
+    rig.revoke_agent_token("one", 0).await;
+    rig.wait_connected("one", false).await;
+    let new = rig
+        .admin(Method::POST, "/api/v1/agents/one/tokens", Value::Null)
+        .await;
+    rig.write_token("one", new["token"].as_str().unwrap());
+    rig.wait_connected("one", true).await;
+    assert_eq!(
+        rig.get(&registered, "/version").await.status(),
+        StatusCode::OK
+    );
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoking_a_persons_token_cuts_their_open_streams_within_5_s() {
+    let rig = Rig::start().await;
+    let (registered, agent) = rig.connected_agent("one").await;
+    let mut watch = rig.get(&registered, "/watch").await;
+    rig.api.wait_open(1).await;
+    let tokens = rig.admin(Method::GET, "/api/v1/tokens", Value::Null).await;
+    let tokens = tokens
+        .as_array()
+        .or_else(|| tokens["tokens"].as_array())
+        .unwrap();
+    let id = id_of(&tokens[0]);
+    rig.admin(Method::DELETE, &format!("/api/v1/tokens/{id}"), Value::Null)
+        .await;
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while let Some(Ok(_)) = watch.next().await {}
+    })
+    .await
+    .expect("the open watch ends");
+    rig.api.wait_open(0).await;
+    assert_eq!(
+        rig.get(&registered, "/version").await.status(),
+        StatusCode::UNAUTHORIZED
+    );
     agent.stop().await;
 }
 
