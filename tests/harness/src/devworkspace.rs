@@ -13,7 +13,6 @@ use crate::cluster::Cluster;
 use crate::hash::Inputs;
 use crate::images::{self, Filling};
 use crate::tools::{self, DevWorkspacePrograms, Tools};
-use crate::wait::wait_until;
 use crate::{paths, step};
 
 /// Its Go module.
@@ -64,7 +63,7 @@ pub fn install(cluster: &Cluster) -> Result<()> {
 /// When that takes too long.
 pub fn wait_ready(cluster: &Cluster) -> Result<()> {
     for deployment in [CONTROLLER, WEBHOOK] {
-        wait_until(&format!("{deployment} is ready"), READY_LIMIT, || {
+        cluster.wait_until(&format!("{deployment} is ready"), READY_LIMIT, || {
             let status = ["rollout", "status", deployment, "-n", NAMESPACE];
             step::run(&mut cluster.kubectl(&[&status[..], &["--timeout=5s"]].concat()))?;
             Ok(true)
@@ -73,7 +72,7 @@ pub fn wait_ready(cluster: &Cluster) -> Result<()> {
     let sample = sample();
     let file = sample.to_str().context("a path that is not text")?;
     let ask = ["apply", "--server-side", "--dry-run=server", "-f", file];
-    wait_until("the webhooks take a workspace", READY_LIMIT, || {
+    cluster.wait_until("the webhooks take a workspace", READY_LIMIT, || {
         step::run(&mut cluster.kubectl(&ask))?;
         Ok(true)
     })

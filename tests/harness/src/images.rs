@@ -208,28 +208,9 @@ mod tests {
 
     #[test]
     fn the_registry_sees_new_and_changed_archives() {
-        let toolbox = crate::tools::toolbox().unwrap();
-        let scratch = Scratch::new().unwrap();
-        let (root, archives) = (
-            scratch.folder("root").unwrap(),
-            scratch.folder("archives").unwrap(),
-        );
-        let mut command = Command::new(&toolbox);
-        command.args(["registry", "127.0.0.1:0"]).arg(&archives);
-        let mut registry = Process::spawn(&mut command, &scratch.0.join("log")).unwrap();
-        let line = registry.wait_for_log("listening ", Duration::from_secs(10));
-        let address = line.unwrap().replace("listening ", "");
-
-        let pull = |name: &str| {
-            let url = format!("http://{address}/v2/a/b/manifests/1?ns={name}");
-            output(Command::new("curl").args(["--silent", "--fail", &url]))
-        };
-        let pack = |content: &str| {
-            fs::write(root.join("file"), content).unwrap();
-            let mut command = Command::new(&toolbox);
-            command.args(["image", "example.com/a/b:1"]).arg(&root);
-            step::run(command.arg(archives.join("b.tar"))).unwrap();
-        };
+        let registry = Registry::start();
+        let pull = |name: &str| registry.get(&format!("a/b/manifests/1?ns={name}"));
+        let pack = |content: &str| registry.pack("b", content, &Contents::default());
         assert!(pull("example.com").is_err());
         pack("one");
         let one = pull("example.com").unwrap();
@@ -243,5 +224,82 @@ mod tests {
             pull("example.com").unwrap(),
             "equal content, equal digests"
         );
+    }
+
+    #[test]
+    fn an_image_on_another_shares_its_layers() {
+        let registry = Registry::start();
+        registry.pack("base", "below", &Contents::default());
+        let base = registry.archives().join("base.tar");
+        let contents = Contents {
+            base: Some(&base),
+            env: &["HOME=/home"],
+            entrypoint: &["/run"],
+            cmd: &["idle", "--long"],
+        };
+        registry.pack("top", "above", &contents);
+
+        let json = |path: &str| -> serde_json::Value {
+            serde_json::from_str(&registry.get(path).unwrap()).unwrap()
+        };
+        let manifest = json("a/top/manifests/1?ns=example.com");
+        let digest = |value: &serde_json::Value| value["digest"].as_str().unwrap().to_owned();
+        let layers = manifest["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 2);
+        for (layer, content) in layers.iter().zip(["below", "above"]) {
+            let blob = registry.get(&format!("a/top/blobs/{}", digest(layer)));
+            assert!(blob.unwrap().contains(content), "{layer}");
+        }
+        let config = digest(&manifest["config"]);
+        let config = &json(&format!("a/top/blobs/{config}"))["config"];
+        assert_eq!(config["Entrypoint"], serde_json::json!(["/run"]));
+        assert_eq!(config["Cmd"], serde_json::json!(["idle", "--long"]));
+        assert_eq!(config["Env"][1], "HOME=/home");
+    }
+
+    /// A registry with a folder of its own.
+    struct Registry {
+        toolbox: PathBuf,
+        address: String,
+        _process: Process,
+        scratch: Scratch,
+    }
+
+    impl Registry {
+        fn start() -> Self {
+            let toolbox = crate::tools::toolbox().unwrap();
+            let scratch = Scratch::new().unwrap();
+            let mut command = Command::new(&toolbox);
+            command
+                .args(["registry", "127.0.0.1:0"])
+                .arg(scratch.folder("archives").unwrap());
+            let mut process = Process::spawn(&mut command, &scratch.0.join("log")).unwrap();
+            let line = process.wait_for_log("listening ", Duration::from_secs(10));
+            Self {
+                toolbox,
+                address: line.unwrap().replace("listening ", ""),
+                _process: process,
+                scratch,
+            }
+        }
+
+        fn archives(&self) -> PathBuf {
+            self.scratch.0.join("archives")
+        }
+
+        fn get(&self, path: &str) -> Result<String> {
+            let url = format!("http://{}/v2/{path}", self.address);
+            output(Command::new("curl").args(["--silent", "--fail", &url]))
+        }
+
+        /// Packs `example.com/a/<name>:1` with one file.
+        fn pack(&self, name: &str, content: &str, contents: &Contents<'_>) {
+            let root = self.scratch.folder("root").unwrap();
+            fs::write(root.join("file"), content).unwrap();
+            let archive = self.archives().join(format!("{name}.tar"));
+            let name = format!("example.com/a/{name}:1");
+            let arguments = contents.arguments(&name, &root, &archive);
+            step::run(Command::new(&self.toolbox).args(arguments)).unwrap();
+        }
     }
 }

@@ -13,7 +13,6 @@ use anyhow::{Context, Result};
 
 use crate::cluster::Cluster;
 use crate::process::Process;
-use crate::wait::wait_until;
 use crate::{paths, step, tools};
 
 /// Its Go module.
@@ -101,12 +100,13 @@ impl Kwok {
         let selector = format!("{}={}", LABEL.0, LABEL.1);
         let ready = r#"-ojsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}"#;
         let ask = ["get", "nodes", "--selector", &selector, ready];
-        wait_until("the fake nodes are Ready", READY_LIMIT, || {
-            let answer = step::run(&mut self.cluster.kubectl(&ask))?;
-            let count = answer.lines().filter(|line| *line == "True").count();
-            Ok(u32::try_from(count)? >= nodes)
-        })
-        .with_context(|| format!("the log is {}", self.log().display()))
+        self.cluster
+            .wait_until("the fake nodes are Ready", READY_LIMIT, || {
+                let answer = step::run(&mut self.cluster.kubectl(&ask))?;
+                let count = answer.lines().filter(|line| *line == "True").count();
+                Ok(u32::try_from(count)? >= nodes)
+            })
+            .with_context(|| format!("the log is {}", self.log().display()))
     }
 }
 

@@ -151,6 +151,26 @@ impl Cluster {
         ))
     }
 
+    /// Asks `ready` again and again until it says yes, as [`wait_until`], but not longer than the cluster lives.
+    ///
+    /// # Errors
+    /// When the limit passes or the cluster ends.
+    pub fn wait_until(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut ready: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        let alive = wait_for(what, limit, || {
+            if !self.identity.init.is_alive() {
+                return Ok(Some(false));
+            }
+            Ok(ready()?.then_some(true))
+        })?;
+        ensure!(alive, "the cluster ended before {what}");
+        Ok(())
+    }
+
     /// Waits until the API server and the node are ready, and DNS and storage run.
     ///
     /// # Errors
@@ -187,19 +207,7 @@ impl Cluster {
     /// From namespaces to everything.
     fn become_ready(&self) -> Result<()> {
         let begun = |what: &str, limit, arguments: &[&str]| {
-            wait_for(what, limit, || {
-                if !self.identity.init.is_alive() {
-                    return Ok(Some(false));
-                }
-                Ok(self.succeeds(arguments)?.then_some(true))
-            })
-            .and_then(|alive| {
-                if alive {
-                    Ok(())
-                } else {
-                    bail!("the cluster ended while starting, before {what}")
-                }
-            })
+            self.wait_until(what, limit, || self.succeeds(arguments))
         };
         begun(
             "the API server is ready",
