@@ -255,6 +255,8 @@ fn a_devfiles_own_objects_do_not_take_the_workspaces_names() {
             "{problems:?}"
         );
     }
+    let (_, problems) = made(BackendKind::Native, &own("Deployment", "other"));
+    assert_eq!(problems, ["its own Deployment has the apiVersion v1"]);
 }
 
 #[test]

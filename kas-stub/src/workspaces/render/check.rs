@@ -11,6 +11,22 @@ use serde_json::Value;
 use super::Frame;
 use crate::workspaces::workspace::Note;
 
+// The agent has the same limits and refuses what exceeds them; here it is said at once.
+const MAX_OBJECTS: usize = 200;
+const MAX_OBJECT_BYTES: usize = 1024 * 1024;
+const MAX_WORKSPACE_BYTES: usize = 4 * 1024 * 1024;
+/// What the agent applies, and in which version.
+const API_VERSIONS: [(&str, &str); 8] = [
+    ("ConfigMap", "v1"),
+    ("Deployment", "apps/v1"),
+    ("DevWorkspace", "workspace.devfile.io/v1alpha2"),
+    ("NetworkPolicy", "networking.k8s.io/v1"),
+    ("PersistentVolumeClaim", "v1"),
+    ("Secret", "v1"),
+    ("Service", "v1"),
+    ("ServiceAccount", "v1"),
+];
+
 /// One thing that is wrong with a devfile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct DevfileProblem {
@@ -77,6 +93,34 @@ pub(crate) fn check_objects(frame: &Frame<'_>, objects: &[Value]) -> Vec<Devfile
             let hint = "give the object in the devfile another name";
             problems.push(whole("name-taken", &reason, Some(hint)));
         }
+    }
+    for object in objects {
+        let (kind, version) = (text(object, "/kind"), text(object, "/apiVersion"));
+        let expected = API_VERSIONS.iter().find(|(known, _)| *known == kind);
+        match expected {
+            Some((_, expected)) if version == *expected => {}
+            Some((_, expected)) => {
+                let reason = format!("its own {kind} has the apiVersion {version}");
+                let hint = format!("write {expected}");
+                problems.push(whole("api-version", &reason, Some(&hint)));
+            }
+            None => {
+                let reason = format!("a workspace may not have a {kind}");
+                problems.push(whole("kind-refused", &reason, None));
+            }
+        }
+    }
+    let sizes: Vec<_> = objects.iter().map(|it| it.to_string().len()).collect();
+    if objects.len() > MAX_OBJECTS
+        || sizes.iter().any(|size| *size > MAX_OBJECT_BYTES)
+        || sizes.iter().sum::<usize>() > MAX_WORKSPACE_BYTES
+    {
+        let reason = format!(
+            "it makes more than {MAX_OBJECTS} objects, one of more than {} KiB, or more than {} KiB in all",
+            MAX_OBJECT_BYTES / 1024,
+            MAX_WORKSPACE_BYTES / 1024
+        );
+        problems.push(whole("too-large", &reason, None));
     }
     // Its Deployment or DevWorkspace is what tells the state of a workspace.
     let has_state = |(kind, name): &(String, String)| {
