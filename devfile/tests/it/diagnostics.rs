@@ -163,11 +163,7 @@ attributes:
         2
     );
     // The library alone sees nothing of it.
-    let library = crate::read_with(
-        found.sources.get(0).unwrap().text(),
-        &crate::library(),
-        &[],
-    );
+    let library = crate::read_with(found.sources.get(0).unwrap().text(), &crate::library(), &[]);
     assert_eq!(told(&library), Vec::<String>::new());
 }
 
