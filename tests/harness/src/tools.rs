@@ -230,7 +230,9 @@ fn go_program(program: &GoProgram) -> Result<PathBuf> {
 
 /// `-s -w` leave debugging information out; Kubernetes' own programs also say their version.
 fn linker_flags(source: &Path) -> Result<String> {
-    let modules = fs::read_to_string(source.join("go.mod"))?;
+    let file = source.join("go.mod");
+    let modules =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut flags = "-s -w".to_owned();
     let line = modules
         .lines()
