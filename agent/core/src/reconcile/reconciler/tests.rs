@@ -5,6 +5,7 @@ use model::DesiredState as D;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::entry::EVENTS_AFTER;
 use super::*;
 use crate::reconcile::{
     AGENT_ID_LABEL, Inventory, KINDS, OWNING_INVENTORY_ANNOTATION, ObjectKey,
