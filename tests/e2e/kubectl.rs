@@ -1,5 +1,6 @@
 //! kubectl through the tunnel: the cluster's own (WebSocket) and Debian's old one (SPDY).
 
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) const TESTS: &[Test] = &[
         "new_kubectl_speaks_websocket_and_the_old_one_spdy",
         really_websocket,
     ),
+    ("attach_shows_what_a_container_prints", attach),
+    ("port_forward_carries_connections", port_forward),
     (
         "a_watch_ends_at_the_api_server_when_its_client_goes",
         client_goes,
@@ -250,6 +253,35 @@ fn really_websocket(world: &mut World) -> Result<()> {
                 .as_str()
                 .unwrap_or_default();
             ensure!(account.ends_with("-user-access"), "{event:#}");
+        }
+    }
+    Ok(())
+}
+
+fn attach(world: &mut World) -> Result<()> {
+    for kubectl in [World::person as Kubectl, World::person_of_old] {
+        let arguments = ["attach", "-n", PLAYGROUND, TALKER, "-c", TALKER];
+        let mut attached = Followed::start(&mut kubectl(world, &arguments))?;
+        attached.expect("line ", LINE)?;
+        attached.expect("line ", LINE)?;
+    }
+    Ok(())
+}
+
+fn port_forward(world: &mut World) -> Result<()> {
+    for kubectl in [World::person as Kubectl, World::person_of_old] {
+        let arguments = ["port-forward", "-n", PLAYGROUND, TALKER, ":8000"];
+        let mut forward = Followed::start(&mut kubectl(world, &arguments))?;
+        // Forwarding from 127.0.0.1:PORT -> 8000
+        let line = forward.expect("Forwarding from 127.0.0.1:", LINE)?;
+        let address = line.split(' ').nth(2).context("no address")?;
+        for _ in 0..3 {
+            let mut stream = std::net::TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(LINE))?;
+            stream.write_all(b"GET /hello HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            ensure!(answer.ends_with("from the Pod\n"), "{answer:?}");
         }
     }
     Ok(())

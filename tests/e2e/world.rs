@@ -20,7 +20,7 @@ pub(crate) const MAIN: &str = "main";
 pub(crate) const OTHERS: [&str; 2] = ["plain", "stranger"];
 /// The namespace in which people have more rights than to read.
 pub(crate) const PLAYGROUND: &str = "playground";
-/// A Pod in it that prints `line 1`, `line 2`, … and has a shell.
+/// A Pod in it that prints `line 1`, `line 2`, …, has a shell, and a web server on port 8000.
 pub(crate) const TALKER: &str = "talker";
 /// A Secret in it that nobody may read.
 pub(crate) const SECRET: &str = "treasure";
@@ -108,7 +108,7 @@ impl World {
                 "verbs": ["get", "list", "watch"],
             }],
             "namespacedRules": {(PLAYGROUND): [
-                {"apiGroups": [""], "resources": ["pods/exec", "pods/portforward"], "verbs": ["get", "create"]},
+                {"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["get", "create"]},
                 {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},
             ]},
         });
@@ -224,6 +224,8 @@ fn tail(name: &str, log: &str) -> String {
 
 fn playground() -> Vec<Value> {
     let talk = "n=0; while true; do n=$((n+1)); echo line $n; sleep 0.2; done";
+    let serve =
+        "mkdir /tmp/www && echo from the Pod >/tmp/www/hello && exec httpd -f -p 8000 -h /tmp/www";
     vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLAYGROUND}}),
         json!({
@@ -232,9 +234,15 @@ fn playground() -> Vec<Value> {
         }),
         json!({
             "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": TALKER, "namespace": PLAYGROUND},
+            "metadata": {
+                "name": TALKER, "namespace": PLAYGROUND,
+                "annotations": {"kubectl.kubernetes.io/default-container": TALKER},
+            },
             "spec": {
-                "containers": [{"name": TALKER, "image": "busybox", "command": ["sh", "-c", talk]}],
+                "containers": [
+                    {"name": TALKER, "image": "busybox", "command": ["sh", "-c", talk]},
+                    {"name": "web", "image": "busybox", "command": ["sh", "-c", serve]},
+                ],
                 "terminationGracePeriodSeconds": 0,
             },
         }),

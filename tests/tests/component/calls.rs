@@ -87,6 +87,8 @@ async fn a_watch_brings_each_line_when_it_happens() {
             .unwrap();
         assert_eq!(got, format!("{line}\n"));
     }
+    // A stopping agent would wait for it.
+    drop(watch);
     agent.stop().await;
 }
 

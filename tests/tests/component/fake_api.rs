@@ -105,7 +105,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         let service = hyper::service::service_fn(move |request| {
             let shared = Arc::clone(&shared);
-            async move { Ok::<_, Infallible>(answer(request, shared).await) }
+            async move { Ok::<_, Infallible>(answer(request, shared)) }
         });
         tokio::spawn(
             hyper::server::conn::http1::Builder::new()
@@ -115,7 +115,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
+fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
         (&Method::GET, "/version") => json(serde_json::json!({

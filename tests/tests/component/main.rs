@@ -1,6 +1,7 @@
 //! Component tests: agent and server as libraries in one process, talking over loopback, with a fake API server behind
 //! the agent. What they show is the wire between the two and what each does when the other goes; what a real API server
 //! says is tested on the cluster (`e2e`).
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod calls;
 mod client;

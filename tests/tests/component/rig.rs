@@ -33,7 +33,6 @@ pub(crate) struct Rig {
 /// An agent as the server knows it.
 #[derive(Clone)]
 pub(crate) struct Registered {
-    pub(crate) name: String,
     pub(crate) id: u64,
     pub(crate) token: String,
 }
@@ -109,7 +108,6 @@ impl Rig {
             .admin(Method::POST, "/api/v1/agents", json!({"name": name}))
             .await;
         Registered {
-            name: name.to_owned(),
             id: answer["id"].as_u64().unwrap(),
             token: answer["token"].as_str().unwrap().to_owned(),
         }
@@ -222,7 +220,7 @@ fn serve_config(data_dir: PathBuf, agents: SocketAddr, people: SocketAddr) -> Se
     config.agent_listen_address = agents;
     config.people_listen_address = people;
     // A call to an agent that is away is answered while the test still waits.
-    config.timing.find_tunnel = Duration::from_secs(5);
+    config.timing.find_tunnel = Duration::from_secs(2);
     config
 }
 
