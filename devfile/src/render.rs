@@ -216,3 +216,52 @@ fn annotate<'a>(
         }
     }
 }
+
+/// Overrides alone, with every field allowed that upstream allows, for the upstream cases.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Notes, RenderOptions, Value, overrides};
+    use crate::model::{Component, Devfile};
+
+    fn options() -> RenderOptions {
+        let mut options = RenderOptions::new("demo", "team");
+        for field in ["volumes", "serviceAccountName", "schedulerName", "hostPID"] {
+            options.policy.pod_fields.insert(field.into());
+        }
+        options
+            .policy
+            .container_fields
+            .insert("volumeMounts".into());
+        options
+    }
+
+    pub(crate) fn pod(workspace: &Devfile, template: &Value) -> Value {
+        let mut template = template.clone();
+        let take = |value: &mut Value| match value.take() {
+            Value::Object(fields) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let mut spec = take(&mut template["spec"]);
+        let mut metadata = take(&mut template["metadata"]);
+        let owners: Vec<&Component> = workspace.components.iter().collect();
+        let mut notes = Notes::default();
+        overrides::pod(
+            workspace,
+            &owners,
+            &options(),
+            &mut spec,
+            &mut metadata,
+            &mut notes,
+        );
+        template["spec"] = spec.into();
+        template["metadata"] = metadata.into();
+        template
+    }
+
+    pub(crate) fn container(component: &Component, container: &Value) -> Value {
+        let mut fields = container.as_object().cloned().unwrap_or_default();
+        let mut notes = Notes::default();
+        overrides::container(component, &options(), &mut fields, &mut notes);
+        fields.into()
+    }
+}

@@ -10,7 +10,9 @@ const CONTAINER: &str = "container-overrides";
 const POD: &str = "pod-overrides";
 
 /// Lists of a Pod that are merged by a key; all others are replaced.
-const KEYED_LISTS: [(&str, &str); 4] = [
+const KEYED_LISTS: [(&str, &str); 6] = [
+    ("volumes", "name"),
+    ("volumeMounts", "mountPath"),
     ("imagePullSecrets", "name"),
     ("hostAliases", "ip"),
     ("topologySpreadConstraints", "topologyKey"),
@@ -60,6 +62,8 @@ pub(super) fn pod(
             (&component.attributes, path)
         });
     let own = (&devfile.attributes, format!("attributes.{POD}"));
+    // Labels and annotations of the workspace; those of one override give way to those of a later one.
+    let fixed = metadata.clone();
     for (attributes, path) in of_components.chain([own]) {
         let Some(patch) = read(attributes, POD, &path, notes) else {
             continue;
@@ -78,7 +82,7 @@ pub(super) fn pod(
                     }
                 }
                 ("metadata", Value::Object(fields)) => {
-                    pod_metadata(fields, metadata, &path, notes);
+                    pod_metadata(fields, &fixed, metadata, &path, notes);
                 }
                 _ => notes.add(
                     path,
@@ -93,6 +97,7 @@ pub(super) fn pod(
 /// Labels and annotations may be added, never changed: objects are found by them.
 fn pod_metadata(
     fields: Map<String, Value>,
+    fixed: &Map<String, Value>,
     metadata: &mut Map<String, Value>,
     path: &str,
     notes: &mut Notes,
@@ -115,6 +120,7 @@ fn pod_metadata(
             );
             continue;
         }
+        let fixed = fixed.get(&field).and_then(Value::as_object);
         let known = metadata
             .entry(field)
             .or_insert_with(|| Value::Object(Map::new()));
@@ -122,7 +128,7 @@ fn pod_metadata(
             continue;
         };
         for (key, value) in entries {
-            if known.contains_key(&key) || !value.is_string() {
+            if fixed.is_some_and(|fixed| fixed.contains_key(&key)) || !value.is_string() {
                 notes.add(
                     format!("{path}.{key}"),
                     "it is left out",
@@ -260,22 +266,46 @@ fn merge(target: &mut Value, patch: Value, field: &str) {
         }
         (Value::Array(target), Value::Array(patch)) => {
             match KEYED_LISTS.iter().find(|(list, _)| *list == field) {
-                Some((_, key)) => {
-                    for item in patch {
-                        let same = target
-                            .iter_mut()
-                            .find(|own| own.get(key).is_some() && own.get(key) == item.get(key));
-                        match same {
-                            Some(own) => merge(own, item, ""),
-                            None => target.push(item),
-                        }
-                    }
-                }
+                Some((_, key)) => merge_list(target, patch, key),
                 None => *target = patch,
             }
         }
         (target, patch) => *target = patch,
     }
+}
+
+/// Merges by key in Kubernetes' order: elements of the patch in its order, an untouched one before the first element of
+/// the patch that stood behind it, else at the end.
+fn merge_list(target: &mut Vec<Value>, patch: Vec<Value>, key: &str) {
+    let mut untouched: Vec<(usize, Value)> =
+        std::mem::take(target).into_iter().enumerate().collect();
+    let mut touched = Vec::with_capacity(patch.len());
+    for item in patch {
+        let same = untouched
+            .iter()
+            .position(|(_, own)| own.get(key).is_some() && own.get(key) == item.get(key));
+        match same {
+            Some(at) => {
+                let (position, mut own) = untouched.remove(at);
+                merge(&mut own, item, "");
+                touched.push((Some(position), own));
+            }
+            None => touched.push((None, item)),
+        }
+    }
+    let mut untouched = untouched.into_iter().peekable();
+    for (position, item) in touched {
+        if let Some(position) = position {
+            while let Some((_, before)) = untouched.next_if(|(own, _)| *own < position) {
+                target.push(before);
+            }
+        }
+        // `$patch: delete` leaves nothing of an element.
+        if !item.is_null() {
+            target.push(item);
+        }
+    }
+    target.extend(untouched.map(|(_, own)| own));
 }
 
 #[cfg(test)]
@@ -314,7 +344,7 @@ mod tests {
                 json!({"imagePullSecrets": [{"name": "a"}]}),
                 json!({"imagePullSecrets": [{"name": "b"}]})
             ),
-            json!({"imagePullSecrets": [{"name": "a"}, {"name": "b"}]})
+            json!({"imagePullSecrets": [{"name": "b"}, {"name": "a"}]})
         );
     }
 

@@ -10,6 +10,7 @@ mod flattening;
 mod limits;
 mod operator;
 mod render;
+mod reports;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
