@@ -86,6 +86,13 @@ impl Api {
             for action in plan.actions {
                 self.writes += 1;
                 let place = attempt.desired.namespace.clone();
+                let namespace = (Source::Namespaces, String::new(), place.clone());
+                let needs_namespace =
+                    matches!(&action, Action::WriteInventory(_) | Action::Apply(..));
+                if needs_namespace && !self.objects.contains_key(&namespace) {
+                    // Not found, the API server says.
+                    return attempt.finish(Ended::Broken);
+                }
                 let fact = match action {
                     Action::CreateNamespace => {
                         let object = json!({"metadata": {"name": place, "annotations": {WORKSPACE_ID_ANNOTATION: attempt.desired.id}}});
