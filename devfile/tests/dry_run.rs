@@ -5,11 +5,7 @@
 //! Operator (the test applies its CRDs), and `kubectl`, or its path in `KUBECTL`. Without them nothing is tested,
 //! which the test says.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test that may be left out"
-)]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,8 @@ const ROOT: &str = "/projects";
 /// Clones what is not there yet. A failure is told in the termination message and never fails the Pod.
 const SCRIPT: &str = r#"
 : >/dev/termination-log
+# Addresses may carry a password.
+show() { printf '%s\n' "$said" | sed 's#://[^/@ ]*@#://#g'; }
 clone() {
   folder=$1; remote=$2; address=$3; revision=$4
   target="$PROJECTS_ROOT/$folder"
@@ -20,14 +22,14 @@ clone() {
   part="$PROJECTS_ROOT/.cloning"
   rm -rf "$part"
   if said=$({ git clone --origin "$remote" -- "$address" "$part" && { [ -z "$revision" ] || git -C "$part" checkout "$revision"; }; } 2>&1); then
-    echo "$said"
+    show
     mkdir -p "$(dirname "$target")"
     [ ! -d "$target" ] || rmdir "$target"
     mv "$part" "$target" && echo "$folder: cloned"
   else
-    echo "$said"
+    show
     rm -rf "$part"
-    printf '%s: %s\n' "$folder" "$(echo "$said" | tail -n 1)" | head -c 1000 >>/dev/termination-log
+    printf '%s: %s\n' "$folder" "$(show | tail -n 1)" | head -c 1000 >>/dev/termination-log
   fi
   return 0
 }

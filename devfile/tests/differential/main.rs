@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         }
         generated_fits = generated(library);
     } else {
-        println!("Go is not installed: compared with recorded answers only");
+        println!("the Go program cannot be built: compared with recorded answers only");
         assert!(
             std::env::var_os("CI").is_none(),
             "CI compares with the Go library itself"

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod cli;
+mod cloning;
 mod corpus;
 mod decisions;
 mod diagnostics;
