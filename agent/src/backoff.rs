@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use agent_core::reconnect::{DelayClass, Policy, policy};
+use agent_core::reconnect::{DelayClass, Policy, STABLE_AFTER, policy};
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 use tokio::time::Instant;
@@ -106,6 +106,15 @@ impl Delays {
         }
     }
 
+    /// How long to wait after something that lived for `lived` before it ended in `class`. If it was stable, this end is the
+    /// first of a new trouble, however long ago the last one was and whether or not it was used meanwhile.
+    pub fn after(&mut self, class: DelayClass, lived: Duration) -> Duration {
+        if lived >= STABLE_AFTER {
+            self.reset();
+        }
+        self.next_delay(class)
+    }
+
     /// An attempt worked.
     pub fn reset(&mut self) {
         let Self {
@@ -141,6 +150,22 @@ mod tests {
         assert!(longest > Duration::from_secs(3) && longest <= Duration::from_secs(5));
         delays.reset();
         assert!(delays.next_delay(DelayClass::Outage) <= Duration::from_millis(120));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_outage_after_a_quiet_hour_is_a_new_one() {
+        let mut delays = Delays::default();
+        for _ in 0..20 {
+            delays.next_delay(DelayClass::Outage);
+        }
+        let hour = Duration::from_secs(3600);
+        tokio::time::advance(hour).await;
+        let delay = delays.after(DelayClass::Outage, hour);
+        assert!(delay <= Duration::from_millis(120), "{delay:?}");
+        for _ in 0..20 {
+            let delay = delays.after(DelayClass::Outage, Duration::ZERO);
+            assert!(delay < Duration::from_secs(1), "{delay:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

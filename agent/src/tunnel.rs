@@ -116,6 +116,9 @@ impl Driver {
                 () = sleep_until(wake) => {}
                 () = reachable.notified() => {
                     let now = self.now();
+                    // The outage is over for the tunnel, too. How often this can happen is bounded by the control
+                    // connection's own delays.
+                    self.delays.reset();
                     self.pool.handle_reachable(now);
                 }
                 () = stop.draining(), if !draining => {
@@ -189,11 +192,11 @@ impl Driver {
                         End::Served
                     }
                     Ended::Closed => End::Closed,
-                    Ended::Failed(outcome) => End::Failed {
+                    Ended::Failed { outcome, lived } => End::Failed {
                         delay: if self.pool.is_delayed(now) {
                             Duration::ZERO
                         } else {
-                            self.delays.next_delay(delay_class(outcome))
+                            self.delays.after(delay_class(outcome), lived)
                         },
                     },
                 };

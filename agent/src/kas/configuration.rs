@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::reconnect::{DelayClass, MIN_SPACING, Outcome, STABLE_AFTER, delay_class};
+use agent_core::reconnect::{DelayClass, MIN_SPACING, Outcome, delay_class};
 use proto::agent_configuration::rpc::ConfigurationRequest;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -71,16 +71,13 @@ impl Follow {
             };
             self.metrics.set_connected(false);
             let lived = opened.elapsed();
-            if lived >= STABLE_AFTER {
-                delays.reset();
-            }
             match delay_class(outcome) {
                 DelayClass::AtOnce if lived >= MIN_SPACING => {}
                 class @ DelayClass::Refused => {
-                    self.wait_for_token(delays.next_delay(class)).await;
+                    self.wait_for_token(delays.after(class, lived)).await;
                 }
                 class @ (DelayClass::AtOnce | DelayClass::Outage | DelayClass::Unsupported) => {
-                    tokio::time::sleep(delays.next_delay(class)).await;
+                    tokio::time::sleep(delays.after(class, lived)).await;
                 }
             }
         }

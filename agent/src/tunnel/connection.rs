@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, Stream};
 use proto::reverse_tunnel::rpc::{ConnectRequest, ConnectResponse};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tonic::Streaming;
 
 use super::Event;
@@ -45,7 +46,7 @@ const IDLE_LINGER: Duration = Duration::from_secs(1);
 pub(super) enum Ended {
     Served,
     Closed,
-    Failed(Outcome),
+    Failed { outcome: Outcome, lived: Duration },
 }
 
 /// What a connection needs.
@@ -62,6 +63,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Lives until the connection is gone.
     pub(super) async fn run(mut self) -> Ended {
+        let started = Instant::now();
         let (answer, steps) = mpsc::channel(OUTBOUND_STEPS);
         let stream = AnswerStream {
             descriptor: Some(self.services.descriptor()),
@@ -98,7 +100,10 @@ impl Connection {
             Ok((_, None)) => Ended::Closed,
             Err(status) => match self.health.failed("tunnel", &status) {
                 Outcome::Ended | Outcome::Cancelled => Ended::Closed,
-                outcome => Ended::Failed(outcome),
+                outcome => Ended::Failed {
+                    outcome,
+                    lived: started.elapsed(),
+                },
             },
             Ok((responses, Some(frame))) => {
                 self.health.works("tunnel");
