@@ -11,6 +11,7 @@ mod kubectl;
 mod rights;
 mod trouble;
 mod two_agents;
+mod workspaces;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         rights::TESTS,
         configuration::TESTS,
         two_agents::TESTS,
+        workspaces::TESTS,
         trouble::TESTS,
         installation::LAST,
         trouble::LAST,

@@ -72,7 +72,15 @@ fn whole_life(world: &mut World) -> Result<()> {
     let namespace = created["namespace"].as_str().context("no namespace")?;
 
     let inside = |script: &str| {
-        let exec = ["exec", "-n", namespace, "deployment/life", "-c", "tools", "--"];
+        let exec = [
+            "exec",
+            "-n",
+            namespace,
+            "deployment/life",
+            "-c",
+            "tools",
+            "--",
+        ];
         world.admin(&[exec.as_slice(), &["sh", "-c", script]].concat())
     };
     let cloned = inside("cat $PROJECT_SOURCE/README.md && git -C $PROJECT_SOURCE status --short")?;
@@ -81,7 +89,10 @@ fn whole_life(world: &mut World) -> Result<()> {
         Ok(inside("cat /tmp/greeted").is_ok_and(|text| text == "hello\n"))
     })?;
     let token = inside("ls /var/run/secrets/kubernetes.io 2>&1 || true")?;
-    ensure!(token.contains("No such file"), "a service-account token: {token}");
+    ensure!(
+        token.contains("No such file"),
+        "a service-account token: {token}"
+    );
     inside("echo mine > $HOME/mine && echo edited >> $PROJECT_SOURCE/README.md")?;
 
     let stopped = workspace(world, &["stop", "life"])?;
@@ -102,12 +113,23 @@ fn image_not_there(world: &mut World) -> Result<()> {
     let broken = DEVFILE.replace("localhost/tools:1", "registry.example.com/not/there:1");
     let repository_broken = repository(world, "no-image", &broken)?;
     let repository_good = repository(world, "beside", DEVFILE)?;
-    world.server.json(&["workspace", "create", &repository_broken, "--name", "no-image", "--agent", MAIN])?;
+    world.server.json(&[
+        "workspace",
+        "create",
+        &repository_broken,
+        "--name",
+        "no-image",
+        "--agent",
+        MAIN,
+    ])?;
     let beside = workspace(world, &["create", &repository_good, "--name", "beside"])?;
     ensure!(beside["actual_state"] == "Running", "{beside:#}");
     let shown = wait_failure(world, "no-image", "ImageNotFound")?;
     let text = shown.to_string();
-    ensure!(text.contains("registry.example.com/not/there:1"), "{shown:#}");
+    ensure!(
+        text.contains("registry.example.com/not/there:1"),
+        "{shown:#}"
+    );
 
     // The cause goes, and the failure with it.
     harness::images::stand_in(
@@ -117,7 +139,10 @@ fn image_not_there(world: &mut World) -> Result<()> {
     )?;
     let restarted = workspace(world, &["restart", "no-image"])?;
     ensure!(restarted["actual_state"] == "Running", "{restarted:#}");
-    ensure!(restarted["failures"] == serde_json::json!([]), "{restarted:#}");
+    ensure!(
+        restarted["failures"] == serde_json::json!([]),
+        "{restarted:#}"
+    );
     for name in ["no-image", "beside"] {
         delete(world, name, &format!("gl-rd-ns-{name}"))?;
     }
@@ -130,7 +155,15 @@ fn deleted_by_hand(world: &mut World) -> Result<()> {
     let namespace = "gl-rd-ns-by-hand";
     world.admin(&["delete", "deployment", "-n", namespace, "by-hand"])?;
     let is_back = || {
-        let ready = ["get", "deployment", "-n", namespace, "by-hand", "-o", "jsonpath={.status.readyReplicas}"];
+        let ready = [
+            "get",
+            "deployment",
+            "-n",
+            namespace,
+            "by-hand",
+            "-o",
+            "jsonpath={.status.readyReplicas}",
+        ];
         Ok(world.admin(&ready).is_ok_and(|replicas| replicas == "1"))
     };
     wait_until("the Deployment is back", LIFE, is_back)?;
@@ -142,7 +175,9 @@ fn deleted_by_hand(world: &mut World) -> Result<()> {
 fn wrong_devfile(world: &mut World) -> Result<()> {
     let wrong = DEVFILE.replace("memoryLimit: 256Mi", "memoryLimit: plenty");
     let repository = repository(world, "wrong", &wrong)?;
-    let mut create = world.server.command(&["workspace", "create", &repository, "--name", "wrong"]);
+    let mut create = world
+        .server
+        .command(&["workspace", "create", &repository, "--name", "wrong"]);
     let outcome = outcome(&mut create, CALL)?;
     ensure!(outcome.code != Some(0), "{outcome:?}");
     ensure!(
@@ -160,11 +195,26 @@ fn by_the_operator(world: &mut World) -> Result<()> {
     let repository = repository(world, "operated", DEVFILE)?;
     let created = workspace(
         world,
-        &["create", &repository, "--name", "operated", "--backend", "devworkspace"],
+        &[
+            "create",
+            &repository,
+            "--name",
+            "operated",
+            "--backend",
+            "devworkspace",
+        ],
     )?;
     ensure!(created["actual_state"] == "Running", "{created:#}");
     let namespace = created["namespace"].as_str().context("no namespace")?;
-    let phase = ["get", "devworkspace", "-n", namespace, "operated", "-o", "jsonpath={.status.phase}"];
+    let phase = [
+        "get",
+        "devworkspace",
+        "-n",
+        namespace,
+        "operated",
+        "-o",
+        "jsonpath={.status.phase}",
+    ];
     ensure!(world.admin(&phase)? == "Running");
     let stopped = workspace(world, &["stop", "operated"])?;
     ensure!(stopped["actual_state"] == "Stopped", "{stopped:#}");
@@ -198,7 +248,10 @@ fn wait_failure(world: &World, name: &str, code: &str) -> Result<Value> {
     harness::wait::wait_for(&format!("{name} shows {code}"), SHOWN, || {
         let shown = world.server.json(&["workspace", "show", name])?;
         let failures = shown["failures"].as_array().cloned().unwrap_or_default();
-        Ok(failures.iter().any(|failure| failure["code"] == code).then_some(shown))
+        Ok(failures
+            .iter()
+            .any(|failure| failure["code"] == code)
+            .then_some(shown))
     })
 }
 
@@ -209,11 +262,24 @@ fn delete(world: &World, name: &str, namespace: &str) -> Result<()> {
     let mut get = world.cluster.kubectl(&["get", "namespace", namespace]);
     let outcome = outcome(&mut get, CALL)?;
     ensure!(outcome.stderr.contains("NotFound"), "{outcome:?}");
-    let volumes = world.admin(&["get", "pv", "-o", "jsonpath={.items[*].spec.claimRef.namespace}"])?;
-    let left = volumes.split_whitespace().filter(|volume| *volume == namespace).count();
+    let volumes = world.admin(&[
+        "get",
+        "pv",
+        "-o",
+        "jsonpath={.items[*].spec.claimRef.namespace}",
+    ])?;
+    let left = volumes
+        .split_whitespace()
+        .filter(|volume| *volume == namespace)
+        .count();
     if left > 0 {
         wait_until("the volumes are gone", LIFE, || {
-            let volumes = world.admin(&["get", "pv", "-o", "jsonpath={.items[*].spec.claimRef.namespace}"])?;
+            let volumes = world.admin(&[
+                "get",
+                "pv",
+                "-o",
+                "jsonpath={.items[*].spec.claimRef.namespace}",
+            ])?;
             Ok(!volumes.split_whitespace().any(|volume| volume == namespace))
         })?;
     }

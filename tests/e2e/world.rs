@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use harness::cluster::{self, Cluster};
 use harness::git_server::GitServer;
+use harness::images;
 use serde_json::{Value, json};
 use tests::command::{self, Outcome};
 use tests::project::Project;
@@ -54,6 +55,8 @@ impl World {
         std::fs::remove_dir_all(&folder).ok();
         std::fs::create_dir_all(&folder)?;
         let image = tests::release::image(cluster.tools())?;
+        // What workspaces run in and clone with.
+        images::tools_image(cluster.tools())?;
 
         let release = Release::new(MAIN);
         // Left by an earlier run on a cluster that was kept.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use harness::process::Process;
-use harness::{cluster, paths, wait};
+use harness::{cluster, images, paths, wait};
 use serde_json::Value;
 
 use crate::command;
@@ -93,7 +93,8 @@ impl Server {
             // One agent comes by plain grpc://; on a network of one machine that is safe.
             .arg("--allow-plaintext")
             // The Git server of the tests is plain HTTP at a private address.
-            .args(["--git-allow-http", "--git-allow-private"]);
+            .args(["--git-allow-http", "--git-allow-private"])
+            .args(["--workspace-clone-image", images::TOOLS]);
         let mut process = Process::spawn(&mut command, &self.log)?;
         process.wait_for_log("listening agents=", START_LIMIT)?;
         self.process = Some(process);
