@@ -97,8 +97,11 @@ fn whole_life(world: &mut World) -> Result<()> {
 
     let stopped = workspace(world, &["stop", "life"])?;
     ensure!(stopped["actual_state"] == "Stopped", "{stopped:#}");
-    let pods = world.admin(&["get", "pods", "-n", namespace, "-o", "name"])?;
-    ensure!(pods.trim().is_empty(), "{pods}");
+    // GitLab's rule calls it Stopped when the Deployment counts no Pod, which may still be saying goodbye.
+    wait_until("the Pod is gone", LIFE, || {
+        let pods = world.admin(&["get", "pods", "-n", namespace, "-o", "name"])?;
+        Ok(pods.trim().is_empty())
+    })?;
     let started = workspace(world, &["start", "life"])?;
     ensure!(started["actual_state"] == "Running", "{started:#}");
     let kept = inside("cat $HOME/mine && tail -n 1 $PROJECT_SOURCE/README.md")?;
@@ -175,9 +178,15 @@ fn deleted_by_hand(world: &mut World) -> Result<()> {
 fn wrong_devfile(world: &mut World) -> Result<()> {
     let wrong = DEVFILE.replace("memoryLimit: 256Mi", "memoryLimit: plenty");
     let repository = repository(world, "wrong", &wrong)?;
-    let mut create = world
-        .server
-        .command(&["workspace", "create", &repository, "--name", "wrong"]);
+    let mut create = world.server.command(&[
+        "workspace",
+        "create",
+        &repository,
+        "--name",
+        "wrong",
+        "--agent",
+        MAIN,
+    ]);
     let outcome = outcome(&mut create, CALL)?;
     ensure!(outcome.code != Some(0), "{outcome:?}");
     ensure!(

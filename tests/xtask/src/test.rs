@@ -131,8 +131,11 @@ fn end_to_end(report: &mut Report, arguments: &TestArgs) -> bool {
     let up = report.part("tools", || Tools::ensure().map(drop))
         && report.part("images", || images::ensure_base(&Tools::ensure()?))
         && report.part("cluster up", || Cluster::up(&Options::default()).map(drop));
-    let passed = up
-        && report.part("end-to-end tests", || {
+    let passed =
+        up && report.part(
+            "devfiles, by the API server's strict dry run",
+            devfile_dry_run,
+        ) && report.part("end-to-end tests", || {
             let mut command =
                 cargo::cargo(&["run", "--quiet", "--package", "tests", "--bin", "e2e", "--"]);
             cargo::show(command.args(&arguments.filters))
@@ -146,6 +149,32 @@ fn end_to_end(report: &mut Report, arguments: &TestArgs) -> bool {
         watchdog.disarm();
     }
     passed
+}
+
+/// Before the end-to-end tests, which install DevWorkspace Operator and with it the definitions that this test needs for
+/// itself.
+fn devfile_dry_run() -> Result<()> {
+    const TEST: [&str; 6] = [
+        "test",
+        "--quiet",
+        "--package",
+        "devfile",
+        "--test",
+        "dry_run",
+    ];
+    step::run(cargo::cargo(&TEST).arg("--no-run"))?;
+    let cluster = Cluster::attach()?.context("no cluster runs")?;
+    let kubectl = text(&cluster.tools().kubectl)?.to_owned();
+    let script = format!(
+        "DEVFILE_DRY_RUN_KUBECONFIG=$KUBECONFIG KUBECTL='{kubectl}' exec cargo {}",
+        TEST.join(" ")
+    );
+    cargo::show(&mut cluster.run(&["sh", "-c", &script]))?;
+    let definitions = ["devworkspaces", "devworkspacetemplates"]
+        .map(|name| format!("{name}.workspace.devfile.io"));
+    let [first, second] = &definitions;
+    step::run(&mut cluster.kubectl(&["delete", "customresourcedefinition", first, second]))
+        .map(drop)
 }
 
 /// Ctrl-C or a kill of this program still ends the cluster.
