@@ -1,6 +1,6 @@
 //! Workspaces: from a devfile in a repository to Pods, and back to nothing.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::devworkspace;
@@ -113,7 +113,10 @@ fn whole_life(world: &mut World) -> Result<()> {
 }
 
 fn image_not_there(world: &mut World) -> Result<()> {
-    let broken = DEVFILE.replace("localhost/tools:1", "registry.example.com/not/there:1");
+    // A name of this run's own: the registry keeps what an earlier one was served at its end.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let image = format!("registry.example.com/not/there:{now}");
+    let broken = DEVFILE.replace("localhost/tools:1", &image);
     let repository_broken = repository(world, "no-image", &broken)?;
     let repository_good = repository(world, "beside", DEVFILE)?;
     world.server.json(&[
@@ -129,15 +132,12 @@ fn image_not_there(world: &mut World) -> Result<()> {
     ensure!(beside["actual_state"] == "Running", "{beside:#}");
     let shown = wait_failure(world, "no-image", "ImageNotFound")?;
     let text = shown.to_string();
-    ensure!(
-        text.contains("registry.example.com/not/there:1"),
-        "{shown:#}"
-    );
+    ensure!(text.contains(&image), "{shown:#}");
 
     // The cause goes, and the failure with it.
     harness::images::stand_in(
         world.cluster.tools(),
-        "registry.example.com/not/there:1",
+        &image,
         harness::images::Filling::Debian,
     )?;
     let restarted = workspace(world, &["restart", "no-image"])?;
