@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::hash::Inputs;
 use crate::tools::Tools;
-use crate::{paths, step};
+use crate::{paths, step, tools};
 
 pub(crate) use base::base_folder;
 use base::busybox_root;
@@ -22,6 +22,8 @@ pub(crate) use on_demand::{Program, on_demand_folder, program_image};
 
 /// Packed images that stay in the cache; the oldest go first.
 const KEPT_IMAGES: usize = 24;
+/// The agent in its image.
+const AGENT_ENTRYPOINT: &str = "/agent";
 /// Where Debian's ca-certificates puts the roots in one file.
 const CA_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -36,7 +38,7 @@ pub fn pack(tools: &Tools, name: &str, root: &Path, entrypoint: &[&str]) -> Resu
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let contents = Contents::entrypoint(entrypoint);
     write_image(
-        tools,
+        &tools.toolbox,
         &folder.join(archive_name(name)),
         name,
         root,
@@ -51,15 +53,32 @@ pub fn pack(tools: &Tools, name: &str, root: &Path, entrypoint: &[&str]) -> Resu
 /// As [`pack`].
 pub fn agent_image(tools: &Tools, agent_binary: &Path, tag: &str) -> Result<String> {
     let name = format!("localhost/remote-dev-agent:{tag}");
-    let root = Scratch::new()?;
-    let image = root.folder("image")?;
+    let scratch = Scratch::new()?;
+    let root = agent_root(&scratch, agent_binary)?;
+    pack(tools, &name, &root, &[AGENT_ENTRYPOINT])?;
+    Ok(name)
+}
+
+/// Writes the agent's image, named `name`, to the OCI archive `archive`, for a registry elsewhere. Needs no cluster.
+///
+/// # Errors
+/// As [`pack`].
+pub fn agent_archive(agent_binary: &Path, name: &str, archive: &Path) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let root = agent_root(&scratch, agent_binary)?;
+    let contents = Contents::entrypoint(&[AGENT_ENTRYPOINT]);
+    write_image(&tools::toolbox()?, archive, name, &root, &contents)
+}
+
+/// What the agent's image holds.
+fn agent_root(scratch: &Scratch, agent_binary: &Path) -> Result<PathBuf> {
+    let image = scratch.folder("image")?;
     fs::copy(agent_binary, image.join("agent"))
         .with_context(|| format!("cannot read {}", agent_binary.display()))?;
-    let certificates = root.folder("image/etc/ssl/certs")?;
+    let certificates = scratch.folder("image/etc/ssl/certs")?;
     fs::copy(CA_ROOTS, certificates.join("ca-certificates.crt"))
         .with_context(|| format!("cannot read {CA_ROOTS}"))?;
-    pack(tools, &name, &image, &["/agent"])?;
-    Ok(name)
+    Ok(image)
 }
 
 /// A tag for the agent's binary that changes whenever its content does.
@@ -117,13 +136,13 @@ impl<'a> Contents<'a> {
 }
 
 fn write_image(
-    tools: &Tools,
+    toolbox: &Path,
     archive: &Path,
     name: &str,
     root: &Path,
     contents: &Contents<'_>,
 ) -> Result<()> {
-    let mut image = Command::new(&tools.toolbox);
+    let mut image = Command::new(toolbox);
     step::run(image.args(contents.arguments(name, root, archive)))
         .with_context(|| format!("cannot pack {name}"))?;
     Ok(())

@@ -8,6 +8,7 @@ mod cargo;
 mod cluster;
 mod demo;
 mod deny;
+mod image;
 mod preflight;
 mod report;
 mod test;
@@ -34,6 +35,8 @@ enum Command {
     Test(test::TestArgs),
     /// Measure server and agent, beside a baseline in the same run
     Bench(bench::BenchArgs),
+    /// Build the agent's image, as an archive for a registry of your own
+    Image(image::ImageArgs),
     /// The test cluster by hand
     Cluster(cluster::ClusterArgs),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Image(arguments) => image::run(&arguments),
         Command::Cluster(arguments) => cluster::run(arguments),
     };
     match result {

@@ -42,7 +42,13 @@ pub fn ensure_base(tools: &Tools) -> Result<()> {
         );
         let pack = |name: &str, root: &Path, entrypoint: &[&str]| {
             let contents = Contents::entrypoint(entrypoint);
-            write_image(tools, &part.join(archive_name(name)), name, root, &contents)
+            write_image(
+                &tools.toolbox,
+                &part.join(archive_name(name)),
+                name,
+                root,
+                &contents,
+            )
         };
         pack("localhost/pause:1", &root.folder("pause")?, &["/pause"])?;
 

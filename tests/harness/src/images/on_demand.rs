@@ -59,7 +59,7 @@ pub fn stand_in(tools: &Tools, name: &str, filling: Filling) -> Result<String> {
             cmd: &IDLE,
             ..Contents::default()
         };
-        write_image(tools, archive, &name, &root, &contents)
+        write_image(&tools.toolbox, archive, &name, &root, &contents)
     })?;
     Ok(name)
 }
@@ -103,7 +103,7 @@ pub(crate) fn program_image(tools: &Tools, image: &Program<'_>) -> Result<()> {
             entrypoint: &["/usr/local/bin/entrypoint"],
             cmd: image.cmd,
         };
-        write_image(tools, archive, image.name, &root, &contents)
+        write_image(&tools.toolbox, archive, image.name, &root, &contents)
     })
     .map(drop)
 }
