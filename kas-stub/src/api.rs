@@ -12,13 +12,15 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::StatusCode,
-    middleware,
+    middleware::{self, Next},
+    response::Response,
     routing::{delete, get, post},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     agents::Presence,
@@ -101,8 +103,26 @@ impl Api {
             .merge(page)
             .fallback(problem::no_such_path)
             .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(middleware::from_fn(to_its_end))
             .with_state(self)
     }
+}
+
+/// Runs what changes something to its end, also when the caller goes away in the middle: the store and what is kept in
+/// memory of it change together.
+async fn to_its_end(request: Request, next: Next) -> Result<Response, Problem> {
+    if request.method().is_safe() {
+        return Ok(next.run(request).await);
+    }
+    let run = tokio::spawn(next.run(request).in_current_span());
+    run.await.map_err(|error| {
+        tracing::error!(%error, "request failed");
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server failed; its log says why",
+        )
+    })
 }
 
 /// What somebody needs to know before they have a token: where, and whom to trust.

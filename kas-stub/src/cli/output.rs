@@ -1,34 +1,33 @@
 //! What the command line prints.
 
 #![expect(
-    clippy::print_stdout,
     clippy::print_stderr,
     reason = "this module is the command line's voice"
 )]
 
-use std::{net::SocketAddr, path::Path};
+use std::{io::Write as _, net::SocketAddr, path::Path};
 
 use anyhow::Context as _;
 use serde_json::Value;
 
-pub(super) fn line(text: &str) {
-    println!("{text}");
+pub(super) fn line(line: &str) {
+    text(&format!("{line}\n"));
 }
 
 pub(super) fn text(text: &str) {
-    print!("{text}");
+    // A reader that has seen enough (`| head`) is no error.
+    let _ = bytes(text.as_bytes());
 }
 
 /// Bytes of somebody else's, as they are.
 pub(super) fn bytes(bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()
 }
 
 pub(super) fn json(value: &Value) {
-    println!("{value:#}");
+    line(&format!("{value:#}"));
 }
 
 pub(super) fn error(error: &anyhow::Error) {
@@ -62,7 +61,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
-        println!("{}", padded.join("  ").trim_end());
+        line(padded.join("  ").trim_end());
     };
     print(&mut head.iter().copied());
     for row in rows {
@@ -72,10 +71,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
 
 /// Writes a file that only its owner can read.
 pub(super) fn secret_file(path: &Path, content: &str) -> anyhow::Result<()> {
-    use std::{
-        io::Write as _,
-        os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    };
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let write = || {
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create(true).mode(0o600).open(path)?;
