@@ -4,11 +4,13 @@
 //!  load ──HTTP/1.1──▶ kas-stub ◀──gRPC── agent ──HTTPS──▶ upstream        case "tunnel"
 //!  load ──────────────────HTTPS─────────────────────────▶ upstream        case "direct"
 //! ```
+//! The upstream is one in memory, and then a real API server, if there is one.
 //! Server, agent and upstream are processes of their own, so that each one's CPU time and memory can be told apart. The
 //! load generator is this process.
 
 mod load;
 mod process;
+mod real;
 mod stack;
 mod tunnel;
 mod upstream;
@@ -28,6 +30,9 @@ struct Args {
 enum Command {
     /// Calls through the tunnel beside the same calls made directly
     Tunnel(tunnel::Options),
+    /// Direct calls to a real API server (started by the others, in its network)
+    #[command(hide = true)]
+    Load(real::LoadOptions),
     /// An in-memory HTTPS server in place of an API server (started by the others)
     #[command(hide = true)]
     Upstream {
@@ -45,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     match Args::parse().command {
         Command::Tunnel(options) => runtime.block_on(tunnel::run(&options)),
+        Command::Load(options) => runtime.block_on(real::load(&options)),
         Command::Upstream { certificate } => runtime.block_on(upstream::serve(&certificate)),
     }
 }

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::load::{self, Target};
+use crate::real::Network;
 
 /// How long a part may take to come up before the run is given up.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -26,28 +27,74 @@ const AGENT: &str = "bench";
 pub(crate) struct Stack {
     pub(crate) server: Child,
     pub(crate) agent: Child,
-    _upstream: Child,
-    upstream_address: String,
+    upstream: Option<Upstream>,
     people_address: String,
     token: String,
-    tls: Arc<rustls::ClientConfig>,
     folder: TempDir,
 }
 
+/// The in-memory upstream.
+struct Upstream {
+    _process: Child,
+    address: String,
+    tls: Arc<rustls::ClientConfig>,
+}
+
 impl Stack {
-    /// Starts everything from the programs in `binaries` and waits until a call passes.
+    /// Starts everything from the programs in `binaries`, on the in-memory upstream, and waits until a call passes.
     pub(crate) async fn start(binaries: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let certificate = folder.path().join("upstream.crt");
-        let (upstream, upstream_address) = start_upstream(&certificate).await?;
+        let (process, address) = start_upstream(&certificate).await?;
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, kubeconfig_text(&address, &certificate))?;
         let tls = Arc::new(client_tls(&certificate)?);
+        let upstream = Upstream {
+            _process: process,
+            address,
+            tls,
+        };
+        let agent = Command::new(binaries.join("agent"));
+        let kubeconfig = kubeconfig.display().to_string();
+        Self::start_on(
+            binaries,
+            folder,
+            Some(upstream),
+            agent,
+            &kubeconfig,
+            "127.0.0.1:0",
+        )
+        .await
+    }
 
-        let data = folder.path().join("server");
+    /// Starts server and agent on a real API server, the agent in its network.
+    pub(crate) async fn start_real(binaries: &Path, network: &Network) -> anyhow::Result<Self> {
+        let agent = network.command(&binaries.join("agent"))?;
+        let folder = tempfile::tempdir()?;
+        Self::start_on(
+            binaries,
+            folder,
+            None,
+            agent,
+            &network.kubeconfig,
+            &network.agent_address,
+        )
+        .await
+    }
+
+    async fn start_on(
+        binaries: &Path,
+        folder: TempDir,
+        upstream: Option<Upstream>,
+        mut agent: Command,
+        kubeconfig: &str,
+        agent_address: &str,
+    ) -> anyhow::Result<Self> {
         let program = Programs {
             folder: binaries.to_owned(),
-            data: data.clone(),
+            data: folder.path().join("server"),
         };
-        let (server, addresses) = start_server(&program, folder.path()).await?;
+        let (server, addresses) = start_server(&program, folder.path(), agent_address).await?;
         let created = program
             .json(&["agent", "create", AGENT, "-o", "json"])
             .await?;
@@ -61,16 +108,10 @@ impl Stack {
             .as_str()
             .context("no token in the answer to token create")?;
         let token = format!("pat:{}:{personal_token}", created["id"]);
-
-        let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(
-            &kubeconfig,
-            kubeconfig_text(&upstream_address, &certificate),
-        )?;
-        let agent = Command::new(binaries.join("agent"))
+        let agent = agent
             .arg(format!("--kas-address=grpc://{}", addresses.agents))
             .arg("--observability-listen-address=127.0.0.1:0")
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--kubeconfig={kubeconfig}"))
             .env("AGENTK_TOKEN", agent_token)
             .env("POD_NAMESPACE", AGENT)
             .env("POD_NAME", AGENT)
@@ -82,24 +123,23 @@ impl Stack {
         let stack = Self {
             server,
             agent,
-            _upstream: upstream,
-            upstream_address,
+            upstream,
             people_address: addresses.people,
             token,
-            tls,
             folder,
         };
         stack.wait_for_tunnel().await?;
         Ok(stack)
     }
 
-    /// A path of the upstream, called directly.
+    /// A path of the in-memory upstream, called directly.
     pub(crate) fn direct(&self, path: &str) -> anyhow::Result<Target> {
-        let uri = format!("https://{}{path}", self.upstream_address).parse::<Uri>()?;
+        let upstream = self.upstream.as_ref().context("no upstream in memory")?;
+        let uri = format!("https://{}{path}", upstream.address).parse::<Uri>()?;
         Ok(Target {
             uri,
             token: None,
-            tls: Some(self.tls.clone()),
+            tls: Some(upstream.tls.clone()),
         })
     }
 
@@ -186,12 +226,16 @@ async fn start_upstream(certificate: &Path) -> anyhow::Result<(Child, String)> {
     Ok((child, address))
 }
 
-async fn start_server(program: &Programs, folder: &Path) -> anyhow::Result<(Child, Addresses)> {
+async fn start_server(
+    program: &Programs,
+    folder: &Path,
+    agent_address: &str,
+) -> anyhow::Result<(Child, Addresses)> {
     let log = folder.join("server.log");
     let child = program
         .server()
         .arg("serve")
-        .args(["--agent-listen-address", "127.0.0.1:0"])
+        .args(["--agent-listen-address", agent_address, "--allow-plaintext"])
         .args(["--people-listen-address", "127.0.0.1:0"])
         .args(["--observability-listen-address", "127.0.0.1:0"])
         .stdout(File::create(folder.join("server.out"))?)

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::load::{self, Target};
 use crate::process;
+use crate::real::{self, Network, Summary};
 use crate::stack::Stack;
 
 /// How many callers the throughput is measured with (as in the recorded baseline of the real pair).
@@ -31,6 +32,8 @@ pub(crate) struct Options {
     /// Size of the large body in MiB
     #[arg(long, default_value_t = 256)]
     body_mib: u64,
+    #[command(flatten)]
+    network: Network,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,6 +41,25 @@ struct Report {
     direct: Case,
     tunnel: Case,
     rss_mib: Memory,
+    /// GET /version of a real API server, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_server: Option<Real>,
+}
+
+/// The same pair of cases against a real API server, without a large body, which it does not have.
+#[derive(Debug, Serialize)]
+struct Real {
+    direct: Calls,
+    tunnel: Calls,
+}
+
+#[derive(Debug, Serialize)]
+struct Calls {
+    p50_ms: f64,
+    p99_ms: f64,
+    rps: f64,
+    /// Server and agent together, concurrency 64; nothing of ours works in the direct case.
+    cpu_ms_per_request: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,14 +109,63 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         server_idle,
         server_peak: process::peak_rss_mib(server)?,
     };
+    drop(stack);
+    let api_server = if options.network.enter.is_empty() {
+        progress("no real API server to measure beside; `cargo xtask cluster up` starts one");
+        None
+    } else {
+        Some(real(options).await?)
+    };
     print(
         options,
         &Report {
             direct,
             tunnel,
             rss_mib,
+            api_server,
         },
     )
+}
+
+async fn real(options: &Options) -> anyhow::Result<Real> {
+    let network = &options.network;
+    let stack = Stack::start_real(&options.binaries, network).await?;
+    let pids = [
+        stack.agent.id().unwrap_or_default(),
+        stack.server.id().unwrap_or_default(),
+    ];
+    let meter = Meter { options, pids };
+    let length = Duration::from_secs(options.seconds);
+    let (mut direct_one, mut direct_many) = (Vec::new(), Vec::new());
+    progress("real API server, direct");
+    for _ in 0..options.runs {
+        direct_one.push(network.direct(1, length).await?);
+        direct_many.push(network.direct(MANY, length).await?);
+    }
+    progress("real API server, tunnel");
+    let target = stack.tunnel(real::PATH)?;
+    load::closed_loop(&target, MANY, length.min(Duration::from_secs(2))).await?;
+    let (mut tunnel_one, mut tunnel_many, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.runs {
+        tunnel_one.push(Summary::from(&load::closed_loop(&target, 1, length).await?));
+        let before = meter.cpu_time()?;
+        let many = Summary::from(&load::closed_loop(&target, MANY, length).await?);
+        cpu.push(milliseconds(meter.cpu_time()? - before) / many.requests as f64);
+        tunnel_many.push(many);
+    }
+    Ok(Real {
+        direct: calls(&direct_one, &direct_many, 0.0),
+        tunnel: calls(&tunnel_one, &tunnel_many, median(cpu)),
+    })
+}
+
+fn calls(one: &[Summary], many: &[Summary], cpu_ms_per_request: f64) -> Calls {
+    Calls {
+        p50_ms: median(one.iter().map(|run| run.p50_ms).collect()),
+        p99_ms: median(one.iter().map(|run| run.p99_ms).collect()),
+        rps: median(many.iter().map(|run| run.rps).collect()),
+        cpu_ms_per_request,
+    }
 }
 
 struct Meter<'a> {
@@ -196,5 +267,17 @@ fn print(options: &Options, report: &Report) -> anyhow::Result<()> {
     println!(
         "memory, MiB: agent {agent_idle:.1} idle, {agent_peak:.1} at most; server {server_idle:.1} idle, {server_peak:.1} at most"
     );
+    if let Some(Real { direct, tunnel }) = &report.api_server {
+        println!("GET /version of a real API server:");
+        for (name, calls) in [("direct", direct), ("tunnel", tunnel)] {
+            let Calls {
+                p50_ms,
+                p99_ms,
+                rps,
+                cpu_ms_per_request,
+            } = calls;
+            println!("{name:>8} {p50_ms:>9.3} {p99_ms:>9.3} {rps:>9.0} {cpu_ms_per_request:>12.3}");
+        }
+    }
     Ok(())
 }

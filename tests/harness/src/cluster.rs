@@ -28,7 +28,7 @@ pub const GIT_PORT: u16 = 8180;
 /// Where the state is inside the cluster's mount namespace.
 const INSIDE: &str = "/run/cluster";
 /// The administrator's kubeconfig in there.
-pub(crate) const ADMIN_KUBECONFIG: &str = "/run/cluster/pki/admin.kubeconfig";
+pub const ADMIN_KUBECONFIG: &str = "/run/cluster/pki/admin.kubeconfig";
 /// How long one of the cluster's programs may take to die or to appear.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(20);
 
@@ -86,6 +86,12 @@ impl Cluster {
             &["--pid"],
             &[&["setpriv", "--pdeathsig", "KILL"], command].concat(),
         )
+    }
+
+    /// A command in the cluster's network, with the administrator's KUBECONFIG, that keeps the process id of what is
+    /// spawned: for programs that are measured.
+    pub fn beside(&self, command: &[&str]) -> Command {
+        self.enter(&[], command)
     }
 
     /// A command in the cluster's mount and network namespaces (and more), in this process's folder.

@@ -1,7 +1,10 @@
 //! `cargo xtask bench`: builds server and agent as they are released, but for link-time optimisation, and measures them.
 
+use std::ffi::OsStr;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use harness::cluster::{self, Cluster};
 use harness::paths;
 
 use crate::cargo;
@@ -43,5 +46,14 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
     let folder = paths::binaries_dir().with_file_name(PROFILE);
     let mut bench = std::process::Command::new(folder.join("bench"));
     bench.arg("tunnel").arg("--binaries").arg(&folder);
+    if let Some(cluster) = Cluster::attach()? {
+        // What it takes to get into the cluster's network, word by word.
+        let enter = cluster.beside(&[]);
+        let words = std::iter::once(enter.get_program()).chain(enter.get_args());
+        bench.args(words.flat_map(|word| [OsStr::new("--enter"), word].map(OsStr::to_owned)));
+        bench.args(["--kubeconfig", cluster::ADMIN_KUBECONFIG]);
+        let address = format!("{}:{}", cluster::HOST_ADDRESS, cluster::AGENT_PORT);
+        bench.args(["--agent-address", &address]);
+    }
     cargo::show(bench.args(&arguments.options))
 }
