@@ -5,6 +5,7 @@
 //! second, hidden instance of this program ([`host`]), which ends them when it ends.
 
 mod host;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -132,6 +133,7 @@ fn steps() -> Result<Demo> {
     )?;
     let image = step("Make the images", || {
         images::ensure_base(&tools)?;
+        images::tools_image(&tools)?;
         tests::release::image(&tools)
     })?;
     let cluster = step("Start the cluster", || Cluster::up(&Options::default()))?;
@@ -210,6 +212,7 @@ fn steps() -> Result<Demo> {
             Ok(())
         },
     )?;
+    workspace::steps(&cluster, &server, &ready.sample_url)?;
     say(&format!(
         "Everything was seen to work, in {:.0} s.",
         started.elapsed().as_secs_f64()
@@ -387,6 +390,10 @@ impl Demo {
         );
         println!(
             "  {} agent show {AGENT}",
+            paths::binaries_dir().join("kas-stub").display()
+        );
+        println!(
+            "  {} workspace list      # or show, stop, start, logs, delete",
             paths::binaries_dir().join("kas-stub").display()
         );
         println!(

@@ -25,6 +25,8 @@ pub(crate) struct Ready {
     pid: u32,
     pub(crate) agent_token: String,
     pub(crate) project_url: String,
+    /// A repository with a devfile.
+    pub(crate) sample_url: String,
 }
 
 pub(crate) fn server_data() -> PathBuf {
@@ -51,6 +53,7 @@ impl Ready {
             pid: value["pid"].as_u64()?.try_into().ok()?,
             agent_token: value["agent_token"].as_str()?.to_owned(),
             project_url: value["project_url"].as_str()?.to_owned(),
+            sample_url: value["sample_url"].as_str()?.to_owned(),
         };
         is_host(ready.pid).then_some(ready)
     }
@@ -114,9 +117,13 @@ pub(crate) fn run() -> Result<()> {
     let project = Project::create(&git, name, AGENT, FIRST_CONFIGURATION)?;
     let agent = server.create_agent(AGENT, Some(&git.url(name)))?;
     project.tell_pushes(&git, &agent, &server.ca_file()?)?;
-    tell(
-        &json!({"pid": std::process::id(), "agent_token": agent.token, "project_url": git.url(name)}),
-    )?;
+    let sample = super::workspace::create_sample(&git)?;
+    tell(&json!({
+        "pid": std::process::id(),
+        "agent_token": agent.token,
+        "project_url": git.url(name),
+        "sample_url": sample,
+    }))?;
     let mut server = server;
     while ready_file().exists() {
         if !server.is_running() {
