@@ -6,6 +6,8 @@
 #![expect(clippy::print_stdout, reason = "a test run tells its results")]
 
 mod configuration;
+mod devfiles;
+mod failures;
 mod installation;
 mod kubectl;
 mod rights;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        failures::TESTS,
+        devfiles::TESTS,
         trouble::TESTS,
         installation::LAST,
         trouble::LAST,

@@ -35,11 +35,11 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// From a wish to its end, with an image to pull and a repository to clone.
-const LIFE: Duration = Duration::from_secs(120);
+pub(crate) const LIFE: Duration = Duration::from_secs(120);
 /// A failure has to be shown by then.
 const SHOWN: Duration = Duration::from_secs(30);
 
-const DEVFILE: &str = "schemaVersion: 2.2.0
+pub(crate) const DEVFILE: &str = "schemaVersion: 2.2.0
 metadata:
   name: sample
 components:
@@ -233,7 +233,7 @@ fn by_the_operator(world: &mut World) -> Result<()> {
 }
 
 /// A repository with this devfile; its URL.
-fn repository(world: &World, name: &str, devfile: &str) -> Result<String> {
+pub(crate) fn repository(world: &World, name: &str, devfile: &str) -> Result<String> {
     let project = format!("samples/{name}");
     world.git.create_project(&project)?;
     let files = [("devfile.yaml", devfile), ("README.md", "the sample\n")];
@@ -242,7 +242,7 @@ fn repository(world: &World, name: &str, devfile: &str) -> Result<String> {
 }
 
 /// `kas-stub workspace … --wait -o json`, to its end.
-fn workspace(world: &World, arguments: &[&str]) -> Result<Value> {
+pub(crate) fn workspace(world: &World, arguments: &[&str]) -> Result<Value> {
     let mut all = vec!["workspace"];
     all.extend(arguments);
     if arguments.first() == Some(&"create") {
@@ -253,7 +253,7 @@ fn workspace(world: &World, arguments: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn wait_failure(world: &World, name: &str, code: &str) -> Result<Value> {
+pub(crate) fn wait_failure(world: &World, name: &str, code: &str) -> Result<Value> {
     harness::wait::wait_for(&format!("{name} shows {code}"), SHOWN, || {
         let shown = world.server.json(&["workspace", "show", name])?;
         let failures = shown["failures"].as_array().cloned().unwrap_or_default();
@@ -265,7 +265,7 @@ fn wait_failure(world: &World, name: &str, code: &str) -> Result<Value> {
 }
 
 /// Deletes a workspace and sees that nothing of it is left.
-fn delete(world: &World, name: &str, namespace: &str) -> Result<()> {
+pub(crate) fn delete(world: &World, name: &str, namespace: &str) -> Result<()> {
     let deleted = workspace(world, &["delete", name])?;
     ensure!(deleted["actual_state"] == "Terminated", "{deleted:#}");
     let mut get = world.cluster.kubectl(&["get", "namespace", namespace]);
