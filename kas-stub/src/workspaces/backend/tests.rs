@@ -273,3 +273,27 @@ components:
     let problems = check("devfile.yaml", empty, &mut NoFetch).unwrap_err();
     assert!(problems[0].reason.contains("no container"), "{problems:?}");
 }
+
+#[test]
+fn a_devworkspace_has_a_sized_volume_for_its_projects() {
+    let without = DEVFILE
+        .replace("- name: cache\n  volume: { size: 3Gi }\n", "")
+        .replace(
+            "    volumeMounts:\n    - { name: cache, path: /cache }\n",
+            "",
+        );
+    for text in [DEVFILE, &without] {
+        let (objects, _) = made(BackendKind::Devworkspace, text);
+        let components = objects[0]["spec"]["template"]["components"]
+            .as_array()
+            .unwrap();
+        let projects = components
+            .iter()
+            .find(|it| it["name"] == "projects")
+            .unwrap();
+        assert_eq!(
+            projects["volume"]["size"],
+            WorkspaceDefaults::default().volume_size
+        );
+    }
+}
