@@ -225,7 +225,7 @@ fn one_agent(agent: &Value) {
             text(pod, "pod_name"),
             or_dash(text(pod, "version")),
             or_dash(text(pod, "kubernetes_version")),
-            text(pod, "connected_at"),
+            time(pod, "connected_at"),
         ));
     }
     for orphan in list(&agent["orphans"]["listed"]) {
@@ -271,10 +271,10 @@ fn tokens(answer: &Value) {
         vec![
             token["id"].to_string(),
             or_dash(text(token, "name")).to_owned(),
-            text(token, "created_at").to_owned(),
-            or_dash(text(token, "last_used_at")).to_owned(),
-            or_dash(text(token, "expires_at")).to_owned(),
-            or_dash(text(token, "revoked_at")).to_owned(),
+            time(token, "created_at"),
+            time(token, "last_used_at"),
+            time(token, "expires_at"),
+            time(token, "revoked_at"),
         ]
     });
     let head = ["ID", "NAME", "CREATED", "LAST USED", "EXPIRES", "REVOKED"];
@@ -291,6 +291,15 @@ pub(super) fn segment(name: &str) -> String {
 
 pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
+}
+
+/// A time for people: to the second; `-` when there is none.
+pub(super) fn time(value: &Value, name: &str) -> String {
+    let text = or_dash(text(value, name));
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text.to_owned(),
+    }
 }
 
 pub(super) fn list(value: &Value) -> &[Value] {

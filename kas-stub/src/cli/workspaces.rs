@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     ClientArgs,
-    administer::{list, or_dash, segment, show, text},
+    administer::{list, or_dash, segment, show, text, time},
     client::{ask, stream},
     output,
 };
@@ -375,17 +375,18 @@ fn one(workspace: &Value) {
         ("devfile", "devfile_path"),
         ("wanted", "desired_state"),
         ("state", "actual_state"),
-        ("since", "actual_state_changed_at"),
     ];
     for (label, name) in rows {
         output::line(&format!("{label:<11}{}", or_dash(text(workspace, name))));
     }
+    let since = time(workspace, "actual_state_changed_at");
+    output::line(&format!("{:<11}{since}", "since"));
     for failure in list(&workspace["failures"]) {
         let line = failure_line(failure);
         output::line(&format!(
             "{:<11}{line}, since {}",
             "failure",
-            text(failure, "since")
+            time(failure, "since")
         ));
     }
     for note in list(&workspace["notes"]) {
