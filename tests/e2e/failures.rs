@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::workspaces::{DEVFILE, LIFE, delete, repository, wait_failure, workspace};
-use crate::world::{MAIN, World};
+use crate::world::{MAIN, PLAYGROUND, World};
 
 pub(crate) const TESTS: &[Test] = &[
     ("each_failure_is_told_with_its_reason", each_failure),
@@ -83,6 +83,19 @@ fn quota(world: &mut World) -> Result<()> {
         "metadata": {"name": "narrow", "namespace": namespace},
         "spec": {"hard": {"pods": "0"}},
     })])?;
+    wait_until("the quota is in force", LIFE, || {
+        let path = "jsonpath={.status.hard.pods}";
+        let get = [
+            "get",
+            "resourcequota",
+            "-n",
+            namespace,
+            "narrow",
+            "-o",
+            path,
+        ];
+        Ok(world.admin(&get)? == "0")
+    })?;
     world.server.json(&["workspace", "restart", "quota"])?;
     let shown = wait_failure(world, "quota", "QuotaExceeded")?;
     ensure!(shown.to_string().contains("narrow"), "{shown:#}");
@@ -119,6 +132,19 @@ fn admission(world: &mut World) -> Result<()> {
         ),
     ])?;
     let refused = (|| {
+        // The API server takes a policy up a while after it was written.
+        wait_until("the policy is in force", LIFE, || {
+            let probe = [
+                "run",
+                "probe",
+                "-n",
+                PLAYGROUND,
+                "--image=busybox",
+                "--labels=workspaces.gitlab.com/name=refused",
+                "--dry-run=server",
+            ];
+            Ok(world.admin(&probe).is_err())
+        })?;
         start(world, "refused", DEVFILE)?;
         let shown = wait_failure(world, "refused", "AdmissionRefused")?;
         ensure!(
