@@ -13,6 +13,7 @@ mod kubectl;
 mod rights;
 mod trouble;
 mod two_agents;
+mod workspace_trouble;
 mod workspaces;
 mod world;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         workspaces::TESTS,
         failures::TESTS,
         devfiles::TESTS,
+        workspace_trouble::TESTS,
         trouble::TESTS,
         installation::LAST,
         trouble::LAST,

@@ -1,0 +1,198 @@
+//! Workspaces while agent and server go away.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use harness::wait::wait_until;
+use serde_json::Value;
+use tests::command;
+use tests::server::Server;
+
+use crate::Test;
+use crate::workspaces::{DEVFILE, LIFE, delete, repository, workspace};
+use crate::world::{CALL, CONNECT, MAIN, World};
+
+pub(crate) const TESTS: &[Test] = &[
+    (
+        "agents_killed_in_the_middle_of_a_create_finish_it",
+        agents_killed,
+    ),
+    (
+        "a_server_killed_in_the_middle_of_a_create_finishes_it",
+        server_killed,
+    ),
+    (
+        "the_leaders_death_moves_the_work_within_15_s",
+        leader_killed,
+    ),
+    (
+        "an_empty_server_with_the_same_token_deletes_nothing_and_can_adopt",
+        empty_server,
+    ),
+];
+
+fn agents_killed(world: &mut World) -> Result<()> {
+    begin(world, "agents-killed")?;
+    for pod in world.release.pods(&world.cluster)? {
+        world.cluster.kill_in_pod(MAIN, &pod, "agent")?;
+    }
+    finish(world, "agents-killed")
+}
+
+fn server_killed(world: &mut World) -> Result<()> {
+    begin(world, "server-killed")?;
+    world.server.kill();
+    world.server.start_again()?;
+    finish(world, "server-killed")
+}
+
+fn leader_killed(world: &mut World) -> Result<()> {
+    let agent = world.server.wait_pods(MAIN, 2, CONNECT)?;
+    let leases = world.admin(&[
+        "get",
+        "lease",
+        "-n",
+        MAIN,
+        "-o",
+        "jsonpath={.items[*].spec.holderIdentity}",
+    ])?;
+    let leader = leases.split_whitespace().next().context("nobody leads")?;
+    ensure!(
+        agent.to_string().contains(leader),
+        "{leader} leads, and is not connected"
+    );
+    // Its whole Pod goes at once, so that it cannot take the lead again under its name.
+    world.admin(&[
+        "delete",
+        "pod",
+        "-n",
+        MAIN,
+        leader,
+        "--grace-period=0",
+        "--force",
+    ])?;
+    begin(world, "leaderless")?;
+    let is_made = || {
+        Ok(world
+            .admin(&[
+                "get",
+                "deployment",
+                "-n",
+                "gl-rd-ns-leaderless",
+                "leaderless",
+            ])
+            .is_ok())
+    };
+    wait_until(
+        "another Pod does the work",
+        Duration::from_secs(15),
+        is_made,
+    )?;
+    finish(world, "leaderless")
+}
+
+fn empty_server(world: &mut World) -> Result<()> {
+    const NAME: &str = "left";
+    let namespace = "gl-rd-ns-left";
+    let repository = repository(world, NAME, DEVFILE)?;
+    let made = workspace(world, &["create", &repository, "--name", NAME])?;
+    let id = made["id"].as_str().context("no id")?;
+    let before = identities(world, namespace)?;
+
+    world.server.kill();
+    let data = world.folder.join("server-empty");
+    std::fs::create_dir_all(&data)?;
+    // The agents trust the old server's certificates.
+    let mut copy = std::process::Command::new("cp");
+    command::output(
+        copy.arg("-a")
+            .arg(world.folder.join("server/tls"))
+            .arg(&data),
+        CALL,
+    )?;
+    let token = world.folder.join("token");
+    std::fs::write(&token, &world.agent.token)?;
+    let adopted = (|| {
+        let empty = Server::start(&data, &world.folder.join("server-empty.log"))?;
+        let agent_id = world.agent.id.to_string();
+        let token = token.to_str().context("path is not UTF-8")?;
+        empty.run(&[
+            "agent",
+            "create",
+            MAIN,
+            "--import-id",
+            &agent_id,
+            "--import-token-file",
+            token,
+        ])?;
+        let agent = empty.wait_agent(MAIN, "the orphan is listed", CONNECT, |agent| {
+            agent["orphans"].to_string().contains(id)
+        })?;
+        ensure!(agent["orphans"].to_string().contains(NAME), "{agent:#}");
+        ensure!(
+            identities(world, namespace)? == before,
+            "something was made anew"
+        );
+        let adopt = [
+            "workspace",
+            "create",
+            &repository,
+            "--name",
+            NAME,
+            "--adopt",
+            id,
+            "--agent",
+            MAIN,
+        ];
+        let wait = ["--wait", "-o", "json"];
+        let text = command::output(&mut empty.command(&[&adopt[..], &wait[..]].concat()), LIFE)?;
+        let adopted: Value = serde_json::from_str(&text)?;
+        ensure!(adopted["actual_state"] == "Running", "{adopted:#}");
+        ensure!(
+            identities(world, namespace)? == before,
+            "something was made anew"
+        );
+        Ok(())
+    })();
+    std::fs::remove_file(&token)?;
+    // The other tests need the old one.
+    world.server.start_again()?;
+    adopted?;
+    world.server.wait_pods(MAIN, 2, CONNECT)?;
+    delete(world, NAME, namespace)
+}
+
+/// The UIDs of what must not be made anew.
+fn identities(world: &World, namespace: &str) -> Result<String> {
+    let path = "jsonpath={range .items[*]}{.metadata.name}={.metadata.uid} {end}";
+    world.admin(&[
+        "get",
+        "persistentvolumeclaims,deployments,services",
+        "-n",
+        namespace,
+        "-o",
+        path,
+    ])
+}
+
+/// Asks for a workspace and waits only until the agent has begun.
+fn begin(world: &World, name: &str) -> Result<()> {
+    let repository = repository(world, name, DEVFILE)?;
+    world.server.json(&[
+        "workspace",
+        "create",
+        &repository,
+        "--name",
+        name,
+        "--agent",
+        MAIN,
+    ])?;
+    Ok(())
+}
+
+fn finish(world: &World, name: &str) -> Result<()> {
+    let running = workspace(world, &["start", name])?;
+    ensure!(running["actual_state"] == "Running", "{running:#}");
+    world.server.wait_pods(MAIN, 2, CONNECT)?;
+    delete(world, name, &format!("gl-rd-ns-{name}"))
+}
