@@ -100,11 +100,14 @@ pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
 
     fn list(&self, kind: Kind) -> BoxFuture<'_, Result<Vec<Record>>>;
 
+    /// Every change from now on. A subscriber that falls behind is told so by the channel and lists again.
     #[cfg_attr(
         not(test),
-        expect(dead_code, reason = "the workspaces' life cycle will wait on it")
+        expect(
+            dead_code,
+            reason = "part of what a store has to offer; in one process each reader also hears of its own writes"
+        )
     )]
-    /// Every change from now on. A subscriber that falls behind is told so by the channel and lists again.
     fn subscribe(&self) -> broadcast::Receiver<Change>;
 
     /// Finishes what is being written.

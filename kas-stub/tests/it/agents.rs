@@ -71,6 +71,30 @@ async fn agents_connect_over_tls_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn given_certificate_files_take_the_place_of_the_own_ca() {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = TestServer::start_with(|config| {
+        config.tls_cert_file = Some(certificate);
+        config.tls_key_file = Some(key);
+    })
+    .await;
+    assert!(!server.data_dir().join("tls/ca.crt").exists());
+    let created = server.create_agent("a", None).await;
+    let pem = made.cert.pem();
+    let agent = ScriptedAgent::connect_tls(server.server.agents, &created.token, &pem).await;
+    let mut stream = agent.configuration("").await.unwrap();
+    next_configuration(&mut stream).await.unwrap().unwrap();
+    // What kubeconfigs and `kas-stub ca` tell people to trust.
+    let told = server.admin(Method::GET, "/api/v1/server", None).await;
+    assert_eq!(told.json()["ca_certificate"], pem.as_str());
+}
+
+#[tokio::test]
 async fn revoking_a_token_cuts_its_streams_and_no_others() {
     let server = TestServer::start().await;
     let created = server.create_agent("a", None).await;
