@@ -13,7 +13,7 @@ use crate::{paths, process, root, step};
 /// The server's port for people.
 pub const PEOPLE_PORT: u16 = 8154;
 /// Go's and Cargo's build folders, programs, images, and a running cluster.
-const DISK_GIB: u64 = 10;
+const DISK_GIB: u64 = 15;
 /// A running cluster takes about 1.5, a linker as much again.
 const MEMORY_GIB: u64 = 4;
 
