@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 use proto::entity::AgentMeta;
 use serde::Serialize;
+use tokio::sync::watch;
 use tonic::Status;
 
 /// Pods of one agent that may be connected at a time.
@@ -30,6 +31,7 @@ pub(crate) struct Pod {
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     agents: Mutex<HashMap<u64, BTreeMap<PodKey, Connected>>>,
+    changes: watch::Sender<u64>,
 }
 
 /// Namespace and name.
@@ -62,6 +64,11 @@ impl Presence {
         (agents.len(), agents.values().map(BTreeMap::len).sum())
     }
 
+    /// Changes whenever a Pod comes or goes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     pub(super) fn connect(
         self: &Arc<Self>,
         agent_id: u64,
@@ -80,6 +87,7 @@ impl Presence {
         });
         connected.streams += 1;
         connected.update(&meta);
+        self.changes.send_modify(|count| *count += 1);
         Ok(Connection {
             presence: Arc::clone(self),
             agent_id,
@@ -149,6 +157,8 @@ impl Drop for Connection {
         if pods.is_empty() {
             agents.remove(&self.agent_id);
         }
+        drop(agents);
+        self.presence.changes.send_modify(|count| *count += 1);
     }
 }
 

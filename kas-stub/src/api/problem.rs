@@ -14,17 +14,17 @@ pub(super) struct Problem {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
-    status: u16,
-    detail: String,
+    pub(super) status: u16,
+    pub(super) detail: String,
     /// For programs; does not change.
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'static str>,
+    pub(super) field: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<Box<str>>,
+    pub(super) hint: Option<Box<str>>,
     /// All that is wrong, where there may be several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    problems: Option<Box<serde_json::Value>>,
+    pub(super) problems: Option<Box<serde_json::Value>>,
 }
 
 impl Problem {

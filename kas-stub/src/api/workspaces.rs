@@ -25,60 +25,74 @@ use crate::{
         backend::BackendKind,
         name_from,
         reconcile::Orphan,
-        workspace::{Content, FailureSeen, Workspace},
+        workspace::{Content, FailureSeen, Note, Workspace},
     },
 };
 
 /// How often an idle stream of events shows that it is alive; proxies close what is silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-#[derive(Deserialize)]
+/// What somebody asks for who wants a workspace.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CreateWorkspace {
+pub(super) struct CreateWorkspace {
     #[serde(default)]
-    repository: String,
+    pub(super) repository: String,
     #[serde(default, rename = "ref")]
-    reference: Option<String>,
+    pub(super) reference: Option<String>,
     #[serde(default)]
-    devfile_path: Option<String>,
+    pub(super) devfile_path: Option<String>,
     #[serde(default)]
-    agent: Option<String>,
+    pub(super) agent: Option<String>,
     #[serde(default)]
-    backend: Option<String>,
+    pub(super) backend: Option<String>,
     #[serde(default)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// Id of an orphan of the agent that this workspace takes over, with its volumes.
     #[serde(default)]
-    adopt: Option<String>,
+    pub(super) adopt: Option<String>,
 }
 
 /// A workspace, as the API shows it.
 #[derive(Debug, Serialize)]
 pub(super) struct WorkspaceView {
-    id: String,
-    name: String,
-    agent: Option<String>,
-    agent_id: u64,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) agent: Option<String>,
+    pub(super) agent_id: u64,
     /// Whether the agent reconciles now; else the actual state is the last that was heard of.
-    agent_connected: bool,
-    namespace: String,
-    backend: BackendKind,
-    repository: String,
+    pub(super) agent_connected: bool,
+    pub(super) namespace: String,
+    pub(super) backend: BackendKind,
+    pub(super) repository: String,
     #[serde(rename = "ref")]
-    reference: Option<String>,
-    commit: String,
-    devfile_path: String,
-    desired_state: DesiredState,
-    desired_state_changed_at: Timestamp,
-    actual_state: ActualState,
-    actual_state_changed_at: Timestamp,
-    generation: u64,
-    applied_generation: u64,
-    failures: Vec<FailureSeen>,
-    created_at: Timestamp,
+    pub(super) reference: Option<String>,
+    pub(super) commit: String,
+    pub(super) devfile_path: String,
+    pub(super) desired_state: DesiredState,
+    pub(super) desired_state_changed_at: Timestamp,
+    pub(super) actual_state: ActualState,
+    pub(super) actual_state_changed_at: Timestamp,
+    pub(super) generation: u64,
+    pub(super) applied_generation: u64,
+    pub(super) failures: Vec<FailureSeen>,
+    pub(super) created_at: Timestamp,
+    pub(super) endpoints: Vec<EndpointView>,
+    /// Where its editor is; null without one.
+    pub(super) editor_url: Option<String>,
 }
 
-fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
+/// A port of a workspace that people open.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct EndpointView {
+    pub(super) name: String,
+    pub(super) port: u16,
+    pub(super) url: String,
+    /// It is the editor.
+    pub(super) editor: bool,
+}
+
+pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     let Workspace {
         id,
         name,
@@ -115,6 +129,8 @@ fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         applied_generation: life.applied_generation,
         failures: life.failures,
         created_at,
+        endpoints: Vec::new(),
+        editor_url: None,
     }
 }
 
@@ -133,6 +149,18 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
     caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    let (workspace, notes) = make(&api, &caller, problem::object(&body)?).await?;
+    let mut answer = json!(view(&api, &workspace));
+    answer["notes"] = json!(notes);
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// Makes a workspace for a caller who may.
+pub(super) async fn make(
+    api: &Api,
+    caller: &Caller,
+    asked: CreateWorkspace,
+) -> Result<(Arc<Workspace>, Vec<Note>), Problem> {
     let CreateWorkspace {
         repository,
         reference,
@@ -141,7 +169,7 @@ pub(super) async fn create(
         backend,
         name,
         adopt,
-    } = problem::object(&body)?;
+    } = asked;
     if repository.is_empty() {
         let problem = Problem::invalid("repository", "it is missing");
         return Err(problem.hint("for example https://git.example.com/group/project.git"));
@@ -152,8 +180,8 @@ pub(super) async fn create(
             .parse::<WorkspaceName>()
             .map_err(|error| Problem::invalid("name", error.to_string()))?,
     };
-    let agent = choose_agent(&api, agent.as_deref())?;
-    let adopted = adopt.map(|id| find_orphan(&api, &agent, &id)).transpose()?;
+    let agent = choose_agent(api, agent.as_deref())?;
+    let adopted = adopt.map(|id| find_orphan(api, &agent, &id)).transpose()?;
     if let Some(orphan) = &adopted
         && orphan.name != name.as_str()
     {
@@ -176,9 +204,7 @@ pub(super) async fn create(
     let notes = content.notes.clone();
     let workspace = api.workspaces.create(workspace, content).await?;
     tracing::info!(workspace = %workspace.name, agent = %agent.name, "workspace created");
-    let mut answer = json!(view(&api, &workspace));
-    answer["notes"] = json!(notes);
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok((workspace, notes))
 }
 
 fn find_orphan(api: &Api, agent: &Agent, id: &str) -> Result<Orphan, Problem> {

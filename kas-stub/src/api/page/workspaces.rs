@@ -1,0 +1,416 @@
+//! Workspaces: the list, the form for a new one, and the page of each.
+
+use askama::Template;
+use axum::{
+    Form,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+};
+use jiff::Timestamp;
+use model::{ActualState, DesiredState};
+use serde::Deserialize;
+
+use super::{Failed, filters, show as show_page, sign_in};
+use crate::{
+    api::{
+        Api, Problem,
+        agents::{self, AgentView},
+        caller::Caller,
+        workspaces::{self, CreateWorkspace, EndpointView, WorkspaceView},
+    },
+    authorization::{Action, Resource},
+    workspaces::{
+        events::{Event, Step},
+        workspace::{FailureSeen, Note},
+    },
+};
+
+/// Steps shown of a workspace's life, the newest.
+const SHOWN_EVENTS: usize = 50;
+/// Characters of a commit that tell it apart.
+const SHORT_COMMIT: usize = 12;
+
+/// What list and page show alike.
+struct Shown {
+    name: String,
+    state: String,
+    tone: &'static str,
+    since: Timestamp,
+    running: bool,
+    failures: Vec<FailureSeen>,
+    repository: String,
+    agent: String,
+    editor_url: Option<String>,
+}
+
+impl From<&WorkspaceView> for Shown {
+    fn from(view: &WorkspaceView) -> Self {
+        Self {
+            name: view.name.clone(),
+            state: in_words(view.actual_state).to_owned(),
+            tone: tone(view.actual_state),
+            since: view.actual_state_changed_at,
+            running: view.actual_state == ActualState::Running,
+            failures: view.failures.clone(),
+            repository: view.repository.clone(),
+            agent: view.agent.clone().unwrap_or_else(|| "that is gone".into()),
+            editor_url: view.editor_url.clone(),
+        }
+    }
+}
+
+struct AgentRow {
+    name: String,
+    connected: bool,
+    pods: usize,
+    commit: Option<String>,
+    error: Option<String>,
+}
+
+impl From<AgentView> for AgentRow {
+    fn from(view: AgentView) -> Self {
+        Self {
+            name: view.name,
+            connected: view.connected,
+            pods: view.pods.len(),
+            commit: view.configuration.commit.as_deref().map(short),
+            error: view.configuration.error.map(|error| error.message),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "index.html")]
+struct IndexPage {
+    workspaces: Vec<Shown>,
+    agents: Vec<AgentRow>,
+}
+
+/// All workspaces and agents; for strangers, how to sign in.
+pub(in crate::api) async fn index(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<Response, Failed> {
+    caller.allow(Action::OpenPage, Resource::Server)?;
+    if caller.allow(Action::ListAgents, Resource::Server).is_err() {
+        return Ok(sign_in::how());
+    }
+    caller.allow(Action::ListWorkspaces, Resource::Server)?;
+    let workspaces = api.workspaces.list();
+    let agents = api.directory.agents();
+    let page = IndexPage {
+        workspaces: workspaces
+            .iter()
+            .filter(|it| !it.life.is_over())
+            .map(|it| Shown::from(&workspaces::view(&api, it)))
+            .collect(),
+        agents: agents
+            .iter()
+            .map(|agent| agents::view(&api, agent).into())
+            .collect(),
+    };
+    Ok(show_page(StatusCode::OK, &page))
+}
+
+/// The form's fields; also those of a link that comes with some filled in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct NewForm {
+    repository: String,
+    #[serde(rename = "ref")]
+    reference: String,
+    devfile_path: String,
+    name: String,
+    agent: String,
+    backend: String,
+}
+
+struct Wrong {
+    field: Option<&'static str>,
+    text: String,
+    hint: Option<String>,
+    places: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "new.html")]
+struct NewPage {
+    form: NewForm,
+    agents: Vec<String>,
+    problem: Option<Wrong>,
+}
+
+impl NewPage {
+    fn is_wrong(&self, field: &str) -> bool {
+        self.problem
+            .as_ref()
+            .is_some_and(|problem| problem.field == Some(field))
+    }
+}
+
+pub(in crate::api) async fn form(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(form): Query<NewForm>,
+) -> Result<Response, Failed> {
+    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    Ok(show_page(StatusCode::OK, &new_page(&api, form, None)))
+}
+
+fn new_page(api: &Api, form: NewForm, problem: Option<Wrong>) -> NewPage {
+    let agents = api.directory.agents();
+    NewPage {
+        form,
+        agents: agents.iter().map(|agent| agent.name.to_string()).collect(),
+        problem,
+    }
+}
+
+/// Makes a workspace and shows it; what is wrong comes back with the form as it was filled in.
+pub(in crate::api) async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    Form(form): Form<NewForm>,
+) -> Result<Response, Failed> {
+    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let asked = CreateWorkspace {
+        repository: form.repository.trim().to_owned(),
+        reference: given(&form.reference),
+        devfile_path: given(&form.devfile_path),
+        agent: given(&form.agent),
+        backend: given(&form.backend),
+        name: given(&form.name),
+        adopt: None,
+    };
+    match workspaces::make(&api, &caller, asked).await {
+        Ok((workspace, _)) => Ok(to_workspace(workspace.name.as_str())),
+        Err(problem) => {
+            let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_REQUEST);
+            let page = new_page(&api, form, Some(wrong(problem)));
+            Ok(show_page(status, &page))
+        }
+    }
+}
+
+fn to_workspace(name: &str) -> Response {
+    Redirect::to(&format!("/workspaces/{name}")).into_response()
+}
+
+fn wrong(problem: Problem) -> Wrong {
+    let places = problem.problems.as_deref().and_then(|it| it.as_array());
+    let place = |it: &serde_json::Value| {
+        let text = |field: &str| it[field].as_str().unwrap_or_default().to_owned();
+        format!(
+            "line {}, {}: {}",
+            it["line"].as_u64().unwrap_or_default(),
+            text("field"),
+            text("reason")
+        )
+    };
+    Wrong {
+        places: places.into_iter().flatten().map(place).collect(),
+        field: problem.field,
+        text: problem.detail,
+        hint: problem.hint.map(Into::into),
+    }
+}
+
+/// What a button does.
+struct Button {
+    path: &'static str,
+    label: &'static str,
+    question: Option<&'static str>,
+}
+
+const START: Button = Button {
+    path: "start",
+    label: "Start",
+    question: None,
+};
+const STOP: Button = Button {
+    path: "stop",
+    label: "Stop",
+    question: None,
+};
+const RESTART: Button = Button {
+    path: "restart",
+    label: "Restart",
+    question: None,
+};
+const DELETE: Button = Button {
+    path: "delete",
+    label: "Delete",
+    question: Some("Delete this workspace with all its files? What is not pushed is lost."),
+};
+
+/// What can be asked of a workspace with this wish.
+fn buttons(desired: DesiredState) -> Vec<Button> {
+    match desired {
+        DesiredState::Running => vec![STOP, RESTART, DELETE],
+        DesiredState::RestartRequested => vec![STOP, DELETE],
+        DesiredState::Stopped => vec![START, DELETE],
+        DesiredState::Terminated => Vec::new(),
+    }
+}
+
+struct EventRow {
+    at: Timestamp,
+    text: String,
+}
+
+impl From<&Event> for EventRow {
+    fn from(event: &Event) -> Self {
+        let text = match &event.step {
+            Step::Desired { state, .. } => format!("Asked: {}", wish(*state)),
+            Step::Applied { .. } => "The agent has given it to the cluster".to_owned(),
+            Step::Actual { state } => in_words(*state).to_owned(),
+            Step::Failure {
+                code,
+                component,
+                message,
+            } if component.is_empty() => format!("{code}: {message}"),
+            Step::Failure {
+                code,
+                component,
+                message,
+            } => format!("{code} in {component}: {message}"),
+            Step::FailureCleared { code, component } if component.is_empty() => {
+                format!("{code} is over")
+            }
+            Step::FailureCleared { code, component } => format!("{code} in {component} is over"),
+        };
+        Self { at: event.at, text }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "workspace.html")]
+struct WorkspacePage {
+    it: Shown,
+    wish: Option<&'static str>,
+    agent_connected: bool,
+    actions: Vec<Button>,
+    endpoints: Vec<EndpointView>,
+    reference: Option<String>,
+    commit: String,
+    devfile_path: String,
+    namespace: String,
+    backend: &'static str,
+    notes: Vec<Note>,
+    events: Vec<EventRow>,
+}
+
+pub(in crate::api) async fn show(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, Failed> {
+    caller.allow(Action::ReadWorkspace, Resource::Server)?;
+    let workspace = workspaces::find(&api, &name)?;
+    let view = workspaces::view(&api, &workspace);
+    let content = api.workspaces.content(&workspace.id).await;
+    let mut events: Vec<EventRow> = workspace.events.after(0).map(EventRow::from).collect();
+    events.reverse();
+    events.truncate(SHOWN_EVENTS);
+    let page = WorkspacePage {
+        it: Shown::from(&view),
+        wish: waits_for(view.desired_state, view.actual_state),
+        agent_connected: view.agent_connected,
+        actions: buttons(view.desired_state),
+        endpoints: view.endpoints,
+        reference: view.reference,
+        commit: short(&view.commit),
+        devfile_path: view.devfile_path,
+        namespace: view.namespace,
+        backend: view.backend.as_str(),
+        notes: content.map_err(Problem::from)?.notes,
+        events,
+    };
+    Ok(show_page(StatusCode::OK, &page))
+}
+
+pub(in crate::api) async fn act(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((name, action)): Path<(String, String)>,
+) -> Result<Response, Failed> {
+    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
+    let desired = match action.as_str() {
+        "start" => DesiredState::Running,
+        "stop" => DesiredState::Stopped,
+        "restart" => DesiredState::RestartRequested,
+        "delete" => DesiredState::Terminated,
+        _ => return Err(Problem::not_found("there is nothing at this path").into()),
+    };
+    let changed = api.workspaces.wish(&name, desired).await;
+    changed.map_err(Problem::from)?;
+    Ok(to_workspace(&name))
+}
+
+fn short(commit: &str) -> String {
+    commit.get(..SHORT_COMMIT).unwrap_or(commit).to_owned()
+}
+
+fn in_words(state: ActualState) -> &'static str {
+    match state {
+        ActualState::CreationRequested => "Waiting for the agent",
+        ActualState::Starting => "Starting",
+        ActualState::Running => "Running",
+        ActualState::Stopping => "Stopping",
+        ActualState::Stopped => "Stopped",
+        ActualState::Terminating => "Being deleted",
+        ActualState::Terminated => "Deleted",
+        ActualState::Failed => "Failed",
+        ActualState::Error => "Refused by the cluster",
+        ActualState::Unknown => "Unknown",
+    }
+}
+
+fn tone(state: ActualState) -> &'static str {
+    match state {
+        ActualState::Running => "good",
+        ActualState::Failed | ActualState::Error => "bad",
+        ActualState::CreationRequested
+        | ActualState::Starting
+        | ActualState::Stopping
+        | ActualState::Terminating => "busy",
+        ActualState::Stopped | ActualState::Terminated | ActualState::Unknown => "",
+    }
+}
+
+fn wish(desired: DesiredState) -> &'static str {
+    match desired {
+        DesiredState::Running => "run",
+        DesiredState::RestartRequested => "restart",
+        DesiredState::Stopped => "stop",
+        DesiredState::Terminated => "delete it",
+    }
+}
+
+/// What it is on the way to, when it is not there.
+fn waits_for(desired: DesiredState, actual: ActualState) -> Option<&'static str> {
+    match (desired, actual) {
+        (DesiredState::Running, ActualState::Running)
+        | (DesiredState::Stopped, ActualState::Stopped)
+        | (DesiredState::Terminated, ActualState::Terminated) => None,
+        (DesiredState::Running, _) => Some("it is to run"),
+        (DesiredState::RestartRequested, _) => Some("it is to stop and start again"),
+        (DesiredState::Stopped, _) => Some("it is to stop"),
+        (DesiredState::Terminated, _) => Some("it is to be deleted with its files"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_that_goes_can_be_asked_nothing() {
+        assert!(buttons(DesiredState::Terminated).is_empty());
+        let paths = |desired| -> Vec<_> { buttons(desired).iter().map(|it| it.path).collect() };
+        assert_eq!(paths(DesiredState::Stopped), ["start", "delete"]);
+        assert_eq!(paths(DesiredState::Running), ["stop", "restart", "delete"]);
+    }
+}
