@@ -23,6 +23,7 @@ use crate::{
     workspaces::{
         self, MakeError, Request,
         backend::BackendKind,
+        endpoints::url,
         name_from,
         reconcile::Orphan,
         workspace::{Content, FailureSeen, Note, Workspace},
@@ -102,10 +103,25 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         own_namespace: _,
         backend,
         source,
+        endpoints,
         created_at,
         life,
         events: _,
     } = workspace.clone();
+    let endpoints: Vec<_> = endpoints
+        .into_iter()
+        .map(|it| EndpointView {
+            url: url(
+                &api.external_url,
+                &api.workspaces_domain,
+                name.as_str(),
+                &it,
+            ),
+            name: it.name,
+            port: it.port,
+            editor: it.editor,
+        })
+        .collect();
     WorkspaceView {
         id,
         name: name.to_string(),
@@ -128,9 +144,12 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         generation: life.generation,
         applied_generation: life.applied_generation,
         failures: life.failures,
+        editor_url: endpoints
+            .iter()
+            .find(|it| it.editor)
+            .map(|it| it.url.clone()),
+        endpoints,
         created_at,
-        endpoints: Vec::new(),
-        editor_url: None,
     }
 }
 
