@@ -5,8 +5,10 @@
 //! `tests/component` are the other kind: both sides as libraries, in one process.
 
 pub mod command;
+pub mod journey;
 pub mod project;
 pub mod release;
+pub mod sample;
 pub mod server;
 
 /// Where the demo and the end-to-end tests keep logs and data of their runs; Git ignores it.

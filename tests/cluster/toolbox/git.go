@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // maxPush is the largest push that is taken; the projects of tests are tiny.
@@ -45,6 +47,11 @@ func serveGit(address, folder string) error {
 	fmt.Fprintf(os.Stderr, "listening %s\n", listener.Addr())
 	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		fmt.Fprintf(os.Stderr, "%s %s\n", request.Method, request.URL)
+		if !mayPush(root, request) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="push"`)
+			http.Error(w, "a push needs a token", http.StatusUnauthorized)
+			return
+		}
 		body, err := wholeBody(w, request)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -53,6 +60,28 @@ func serveGit(address, folder string) error {
 		defer body.Close()
 		backend.ServeHTTP(w, request)
 	}))
+}
+
+// mayPush says whether a request is no push, or one that the repository takes.
+func mayPush(root string, request *http.Request) bool {
+	const service = "git-receive-pack"
+	path := filepath.Clean("/" + request.URL.Path)
+	repository := strings.TrimSuffix(strings.TrimSuffix(path, "/"+service), "/info/refs")
+	if request.URL.Query().Get("service") != service && !strings.HasSuffix(path, "/"+service) {
+		return true
+	}
+	kept, err := os.ReadFile(filepath.Join(root, repository, "push-token"))
+	if errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	var token string
+	var until int64
+	if _, scanned := fmt.Sscan(string(kept), &token, &until); err != nil || scanned != nil {
+		return false
+	}
+	_, password, _ := request.BasicAuth()
+	same := subtle.ConstantTimeCompare([]byte(password), []byte(token)) == 1
+	return same && time.Now().Unix() < until
 }
 
 // wholeBody reads a chunked body, which CGI knows nothing of and Git sends for

@@ -1,11 +1,12 @@
 //! A Git server over smart HTTP, with real hooks: what GitLab is to the agent's configuration.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
@@ -26,6 +27,22 @@ while read -r before after ref; do
 		curl --config push-hook.curl --data-binary @- >>push-hook.log 2>&1 || true
 done
 "#;
+
+/// What a project takes a push with.
+pub struct PushToken(String);
+
+impl PushToken {
+    /// For a program's environment.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PushToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PushToken")
+    }
+}
 
 /// A running Git server; ends when dropped.
 #[derive(Debug)]
@@ -167,6 +184,21 @@ impl GitServer {
         Ok(())
     }
 
+    /// From now on a push needs a token, which ends by itself after a time; returns it.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn require_push_token(&self, project: &str, lasts: Duration) -> Result<PushToken> {
+        let mut random = [0; 16];
+        fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+        let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let until = SystemTime::now().duration_since(UNIX_EPOCH)? + lasts;
+        let file = self.bare(project)?.join("push-token");
+        fs::write(&file, format!("{secret} {}\n", until.as_secs()))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(PushToken(secret))
+    }
+
     /// What the calls of the push hook answered, for a failed test's message.
     pub fn push_hook_log(&self, project: &str) -> String {
         let log = self
@@ -282,7 +314,7 @@ fn text(path: &Path) -> Result<&str> {
 mod tests {
     use super::*;
     use crate::wait::wait_until;
-    use std::io::{Read, Write};
+    use std::io::Write as _;
     use std::net::TcpListener;
 
     #[test]
@@ -330,6 +362,32 @@ mod tests {
         )
         .unwrap();
         assert!(listed.starts_with(&second), "{listed}");
+    }
+
+    #[test]
+    fn a_push_needs_the_token_until_it_ends() {
+        let server = GitServer::start("127.0.0.1:0").unwrap();
+        server.create_project("guarded").unwrap();
+        let token = server
+            .require_push_token("guarded", Duration::from_secs(600))
+            .unwrap();
+        let clone = server.clone_of("guarded").unwrap();
+        let push = |address: &str| {
+            git(&clone, &["commit", "--quiet", "--allow-empty", "-m", "x"]).unwrap();
+            git(&clone, &["push", "--quiet", address, "HEAD:main"])
+        };
+        let with = server
+            .url("guarded")
+            .replace("://", &format!("://dev:{}@", token.secret()));
+        push(&server.url("guarded")).unwrap_err();
+        push(&with.replace(token.secret(), "wrong")).unwrap_err();
+        push(&with).unwrap();
+        // Reading stays open.
+        git(&clone, &["ls-remote", &server.url("guarded")]).unwrap();
+        let old = server
+            .require_push_token("guarded", Duration::ZERO)
+            .unwrap();
+        push(&with.replace(token.secret(), old.secret())).unwrap_err();
     }
 
     #[test]

@@ -29,7 +29,7 @@ enum File {
     Path(&'static str),
 }
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 12] = [
     Need {
         package: "containerd",
         file: File::Program("containerd"),
@@ -73,6 +73,10 @@ const NEEDS: [Need; 11] = [
     Need {
         package: "debootstrap",
         file: File::Program("debootstrap"),
+    },
+    Need {
+        package: "chromium",
+        file: File::Path("/usr/bin/chromium"),
     },
 ];
 

@@ -14,7 +14,7 @@ use crate::{paths, setup, step};
 /// A small Debian with Git and curl.
 pub const TOOLS: &str = "localhost/tools:1";
 /// What is in it beside Debian's base.
-const PACKAGES: &str = "ca-certificates,curl,git,procps";
+const PACKAGES: &str = "ca-certificates,curl,git,procps,python3";
 /// Removed from it: nobody reads this in a container, and each node unpacks it.
 const SUPERFLUOUS: &str = "cd \"$1\" && rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/* usr/share/doc usr/share/man usr/share/locale dev/*";
 /// What an image without a command of its own does, as devfiles expect: nothing, and it ends at once when asked to.
@@ -23,7 +23,7 @@ const IDLE: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"
 /// What a stand-in is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filling {
-    /// [`TOOLS`]: Bash, Git, curl, ps.
+    /// [`TOOLS`]: Bash, Git, curl, ps, Python.
     Debian,
     /// Busybox, which is there in no time.
     Busybox,

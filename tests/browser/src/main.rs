@@ -1,0 +1,215 @@
+//! A developer's day in a real browser: sign in, make a workspace, wait and see why, edit, test, run, commit, push, stop,
+//! start again. Each picture of it is kept.
+//!
+//! The server, an agent and the repository are there already; the demo and the end-to-end tests start this beside them.
+#![expect(clippy::print_stdout, reason = "it tells what it sees")]
+
+mod editor;
+mod page;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use harness::step::run;
+
+use editor::Editor;
+use page::{Page, SOON, ensure_that};
+
+/// From a wish to its end, on a busy machine.
+const LIFE: Duration = Duration::from_secs(180);
+/// What the README says afterwards.
+const NEW_LINE: &str = "Edited in the browser.";
+
+/// Goes through a developer's day in Chromium; fails when something is not as it should be
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// A link that signs in, not used yet
+    #[arg(long)]
+    sign_in_link: String,
+    /// The sample's repository
+    #[arg(long)]
+    repository: String,
+    /// How the workspace is called
+    #[arg(long)]
+    workspace: String,
+    /// The token that the Git server takes for a push
+    #[arg(long, env = "JOURNEY_PUSH_TOKEN", hide_env_values = true)]
+    push_token: String,
+    /// Where pictures go
+    #[arg(long)]
+    pictures: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let page = Page::open(&arguments.pictures)?;
+    let journey = Journey {
+        arguments: &arguments,
+        page: &page,
+    };
+    let result = journey.go();
+    if result.is_err() {
+        page.picture("end").ok();
+    }
+    result
+}
+
+struct Journey<'a> {
+    arguments: &'a Arguments,
+    page: &'a Page,
+}
+
+impl Journey<'_> {
+    fn go(&self) -> Result<()> {
+        step("sign in by the link", || self.sign_in())?;
+        step("make a workspace of the repository", || self.create())?;
+        step("see its state until it runs", || self.runs())?;
+        step("open the editor and see the project", || self.edit())?;
+        step("run the tests in the terminal", || self.test())?;
+        step("start the sample's own server, and open it", || {
+            self.serve()
+        })?;
+        step("commit and push", || self.push())?;
+        step("stop it and start it again, as it was", || self.again())
+    }
+
+    fn sign_in(&self) -> Result<()> {
+        self.page.go(&self.arguments.sign_in_link)?;
+        self.page.picture("sign-in")?;
+        self.page.click("main button")?;
+        self.page.wait_for_text("h1", "Workspaces", SOON)?;
+        self.page.picture("list")
+    }
+
+    fn create(&self) -> Result<()> {
+        self.page.click("a[href='/workspaces/new']")?;
+        // First as people do it who mistype.
+        self.page
+            .fill("input[name=repository]", "https://git.invalid/nothing.git")?;
+        self.page.click("form.fields button")?;
+        self.page.wait_for("#problem", LIFE)?;
+        self.page.picture("wrong-repository")?;
+        self.page
+            .fill("input[name=repository]", &self.arguments.repository)?;
+        self.page
+            .fill("input[name=name]", &self.arguments.workspace)?;
+        self.page.picture("form")?;
+        self.page.click("form.fields button")?;
+        self.page
+            .wait_for_text("h1", &self.arguments.workspace, LIFE)
+    }
+
+    /// The page turns by itself.
+    fn runs(&self) -> Result<()> {
+        self.page.picture("starting")?;
+        self.page.wait_for_text("#state", "Running", LIFE)?;
+        self.page.picture("running")
+    }
+
+    fn edit(&self) -> Result<()> {
+        let began = Instant::now();
+        self.page.click("#open")?;
+        let editor = Editor::loaded(self.page, "README.md")?;
+        println!(
+            "        usable after {:.1} s",
+            began.elapsed().as_secs_f64()
+        );
+        self.page.picture("editor")?;
+        editor.open("README.md", "sample")?;
+        editor.replace_all(&format!("# The sample\n\n{NEW_LINE}\n"))?;
+        self.page.picture("edited")
+    }
+
+    fn test(&self) -> Result<()> {
+        let editor = Editor::loaded(self.page, "README.md")?;
+        editor.open_terminal()?;
+        editor.command_says("python3 -m unittest -v", "Ran 2 tests")?;
+        editor.terminal_says("OK")?;
+        // HOME is kept over stop and start.
+        editor.command_says("echo kept > ~/kept && echo written", "written")?;
+        self.page.picture("tests")
+    }
+
+    fn serve(&self) -> Result<()> {
+        let editor = Editor::loaded(self.page, "README.md")?;
+        editor.command_says("python3 app.py &", "listening on 8080")?;
+        let at = self.page.url();
+        let web = at.replacen("60001-", "8080-", 1);
+        let origin = web.split("/?").next().unwrap_or(&web);
+        self.page.go(origin)?;
+        self.page
+            .wait_for_text("body", "Hello from the sample", SOON)?;
+        self.page.picture("own-server")?;
+        self.page.go(&at)?;
+        Editor::loaded(self.page, "README.md").map(drop)
+    }
+
+    fn push(&self) -> Result<()> {
+        let editor = Editor::loaded(self.page, "README.md")?;
+        editor.open_terminal()?;
+        editor.command_says(
+            "git -c user.name=Dev -c user.email=dev@example.com commit -qam Greet && git log --oneline | head -1",
+            "Greet",
+        )?;
+        editor.command("clear; git push -q origin HEAD && echo push-ended-$?")?;
+        // The editor asks in the terminal's place.
+        editor.answer("Username", "dev")?;
+        editor.answer("Password", &self.arguments.push_token)?;
+        editor.terminal_says("push-ended-0")?;
+        // The credential is remembered for a while: nothing is asked again.
+        editor.command_says(
+            "clear; git commit -q --allow-empty -m Again && git push -q origin HEAD && echo second-push-$?",
+            "second-push-0",
+        )?;
+        self.page.picture("pushed")?;
+        let pushed = format!("{}/at-server", self.arguments.pictures.display());
+        std::fs::remove_dir_all(&pushed).ok();
+        let mut clone = Command::new("git");
+        clone.args(["clone", "--quiet", &self.arguments.repository, &pushed]);
+        run(&mut clone)?;
+        let text = std::fs::read_to_string(format!("{pushed}/README.md"))?;
+        std::fs::remove_dir_all(&pushed).ok();
+        ensure_that(
+            text.contains(NEW_LINE),
+            "the Git server does not have the change",
+        )
+    }
+
+    fn again(&self) -> Result<()> {
+        let editor_url = self.page.url();
+        self.page.go(&self.platform()?)?;
+        self.page.click("#stop")?;
+        self.page.wait_for_text("#state", "Stopped", LIFE)?;
+        self.page.picture("stopped")?;
+        // Its address says so, and where it is started.
+        self.page.go(&editor_url)?;
+        self.page.wait_for_text("body", "stopped", SOON)?;
+        self.page.picture("stopped-address")?;
+        self.page.go(&self.platform()?)?;
+        self.page.click("#start")?;
+        self.page.wait_for_text("#state", "Running", LIFE)?;
+        self.page.click("#open")?;
+        let editor = Editor::loaded(self.page, "README.md")?;
+        editor.open("README.md", NEW_LINE)?;
+        editor.open_terminal()?;
+        editor.command_says("clear; cat ~/kept; git status -sb", "kept")?;
+        self.page.picture("again")
+    }
+
+    /// The workspace's page on the server.
+    fn platform(&self) -> Result<String> {
+        let link = &self.arguments.sign_in_link;
+        let (server, _) = link.split_once("/sign-in/").context("no sign-in link")?;
+        Ok(format!("{server}/workspaces/{}", self.arguments.workspace))
+    }
+}
+
+fn step(what: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    let began = Instant::now();
+    act().with_context(|| format!("cannot {what}"))?;
+    println!("    {what} ({:.1} s)", began.elapsed().as_secs_f64());
+    Ok(())
+}
