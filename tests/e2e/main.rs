@@ -7,6 +7,7 @@
 
 mod configuration;
 mod devfiles;
+mod editor;
 mod failures;
 mod installation;
 mod kubectl;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         two_agents::TESTS,
         workspaces::TESTS,
         failures::TESTS,
+        editor::TESTS,
         devfiles::TESTS,
         workspace_trouble::TESTS,
         trouble::TESTS,

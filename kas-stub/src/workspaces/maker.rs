@@ -9,6 +9,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
     backend::{self, BackendKind},
+    editor::{Definition, WorkspaceEditor},
     events::Events,
     reconcile::Orphan,
     render::{
@@ -50,13 +51,19 @@ pub(crate) enum MakeError {
 pub(crate) struct Maker {
     devfiles: Devfiles,
     defaults: WorkspaceDefaults,
+    editor: Option<Definition>,
 }
 
 impl Maker {
-    pub(crate) fn new(git: Arc<Git>, defaults: WorkspaceDefaults) -> Self {
+    pub(crate) fn new(
+        git: Arc<Git>,
+        defaults: WorkspaceDefaults,
+        editor: Option<Definition>,
+    ) -> Self {
         Self {
             devfiles: Devfiles::new(git),
             defaults,
+            editor,
         }
     }
 
@@ -93,7 +100,7 @@ impl Maker {
                 (orphan.workspace_id, orphan.namespace)
             }
         };
-        let workspace = Workspace {
+        let mut workspace = Workspace {
             id,
             own_namespace: namespace == name.own_namespace(),
             namespace,
@@ -107,6 +114,7 @@ impl Maker {
                 commit: devfile.commit,
                 devfile_path: devfile.path,
             },
+            editor: None,
             created_at: now,
             life,
             events: Events::default(),
@@ -117,6 +125,7 @@ impl Maker {
             namespace: &workspace.namespace,
             agent_id,
             defaults: &self.defaults,
+            editor: self.editor.as_ref(),
         };
         let flattened = with_repository(flattened, &workspace.source);
         let rendered = backend::for_kind(kind).objects(&frame, flattened);
@@ -125,6 +134,17 @@ impl Maker {
         if !problems.is_empty() {
             return Err(wrong(problems));
         }
+        let editor = self
+            .editor
+            .as_ref()
+            .zip(rendered.editor)
+            .map(|(editor, placed)| WorkspaceEditor {
+                name: editor.name().to_owned(),
+                container: placed.container,
+                folder: placed.folder,
+                port: editor.port(),
+                health: editor.health().to_owned(),
+            });
         notes.extend(rendered.notes.into_iter().map(|note| Note {
             field: note.path,
             reason: format!("{}: {}", note.what, note.why),
@@ -134,6 +154,7 @@ impl Maker {
             objects: rendered.objects,
             notes,
         };
+        workspace.editor = editor;
         Ok((workspace, content))
     }
 }
@@ -180,6 +201,7 @@ pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Worksp
         agent_id,
         backend: BackendKind::default(),
         source: Source::default(),
+        editor: None,
         created_at: now,
         life: Life {
             desired: DesiredState::Terminated,
