@@ -65,6 +65,24 @@ impl Quantity {
         self.mantissa == 0
     }
 
+    /// As a whole number of bytes, rounded up; none when it is negative or too large.
+    #[must_use]
+    pub fn bytes(self) -> Option<u64> {
+        if self.negative {
+            return None;
+        }
+        let scale = 10_u128.checked_pow(self.exponent.unsigned_abs());
+        let bytes = if self.exponent >= 0 {
+            self.mantissa.checked_mul(scale?)?
+        } else {
+            // Beyond all digits there is less than one byte.
+            scale.map_or(u128::from(!self.is_zero()), |scale| {
+                self.mantissa.div_ceil(scale)
+            })
+        };
+        u64::try_from(bytes).ok()
+    }
+
     /// Whether it is below zero.
     #[must_use]
     pub fn is_negative(self) -> bool {

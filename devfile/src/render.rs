@@ -4,6 +4,8 @@
 //! renderer accepts but does not do comes back as [`Note`]s.
 
 mod dev_workspace;
+mod editor;
+mod git;
 mod kubernetes;
 mod lifecycle;
 mod names;
@@ -23,11 +25,12 @@ use serde_json::{Map, Value, json};
 use crate::model::{ComponentKind, Devfile};
 
 pub use dev_workspace::dev_workspace;
+pub use editor::{EDITOR_ENDPOINT, PlacedEditor};
 pub(crate) use kubernetes::kubernetes_objects;
 pub use names::{cut_name, workspace_name};
 pub use options::{
-    Entrypoint, OverridePolicy, ProjectClone, RenderOptions, ResourceDefaults, StorageDefaults,
-    WorkspaceUser,
+    Editor, Entrypoint, OverridePolicy, ProjectClone, RenderOptions, ResourceDefaults,
+    StorageDefaults, WorkspaceUser,
 };
 
 /// What a renderer accepts but does not do, or does in another way than might be expected.
@@ -55,6 +58,8 @@ pub struct Rendered {
     pub objects: Vec<Value>,
     /// What is not done.
     pub notes: Vec<Note>,
+    /// Where the editor went, if one was asked for and there is a container for it.
+    pub editor: Option<PlacedEditor>,
 }
 
 /// Why a devfile cannot be rendered.
@@ -85,6 +90,15 @@ pub enum RenderError {
         /// Its path.
         path: String,
     },
+    /// The devfile has what the editor needs for itself.
+    Editor {
+        /// The component.
+        component: String,
+        /// What it has.
+        what: String,
+        /// Why that cannot be.
+        reason: String,
+    },
 }
 
 impl fmt::Display for RenderError {
@@ -111,6 +125,11 @@ impl fmt::Display for RenderError {
                 f,
                 "project {project} would be cloned to {path:?}, outside of the projects' folder"
             ),
+            Self::Editor {
+                component,
+                what,
+                reason,
+            } => write!(f, "component {component}, {what}: {reason}"),
         }
     }
 }
@@ -172,7 +191,15 @@ pub fn render(devfile: &Devfile, options: &RenderOptions) -> Result<Rendered, Re
     let plan = lifecycle::plan(devfile, &mut notes);
     let storage = storage::plan(devfile, options, &mut notes);
     let own = kubernetes::render(devfile, options, &plan, &mut notes)?;
-    let pods = pod::render(devfile, options, &plan, &storage, &mut notes)?;
+    let (placement, placed) = editor::place(devfile, options, &plan, &mut notes)?.unzip();
+    let parts = pod::Parts {
+        devfile,
+        options,
+        plan: &plan,
+        storage: &storage,
+        editor: placement.as_ref(),
+    };
+    let pods = parts.render(&mut notes)?;
 
     let mut objects = storage.claims(options);
     for pod in &pods {
@@ -183,6 +210,7 @@ pub fn render(devfile: &Devfile, options: &RenderOptions) -> Result<Rendered, Re
     Ok(Rendered {
         objects,
         notes: notes.0,
+        editor: placed,
     })
 }
 

@@ -32,7 +32,7 @@ use crate::{
     store::{SqliteStore, Store},
     tls::{self, Tls},
     tunnel::Tunnels,
-    workspaces::{Maker, Workspaces},
+    workspaces::{Maker, Workspaces, chosen_editor},
 };
 use people::PeopleService;
 
@@ -86,10 +86,12 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         git_allow_private,
         workspaces: workspace_defaults,
         workspaces_domain,
+        editors,
         log_format: _,
         log_level: _,
         timing,
     } = config;
+    let editor = chosen_editor(&editors)?;
     let lock = prepare_folder(&data_dir)?;
     let lifetime = Lifetime {
         tasks: TaskTracker::new(),
@@ -185,7 +187,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         trusted_pem: tls.trusted_pem,
         git_policy,
         workspaces,
-        maker: Arc::new(Maker::new(git, workspace_defaults)),
+        maker: Arc::new(Maker::new(git, workspace_defaults, editor)),
         proxy: Arc::clone(&proxy),
         stopping: lifetime.stopping.clone(),
     }

@@ -1,5 +1,6 @@
 //! What `kas-stub serve` can be told. Read once; nothing else looks at the environment.
 
+mod editors;
 mod workspaces;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+pub use editors::EditorSettings;
 pub use workspaces::WorkspaceDefaults;
 
 /// Settings of one server.
@@ -105,6 +107,9 @@ pub struct ServeConfig {
     #[command(flatten)]
     pub workspaces: WorkspaceDefaults,
 
+    #[command(flatten)]
+    pub editors: EditorSettings,
+
     /// Form of the log on stderr.
     #[arg(long, env = "KAS_STUB_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -173,6 +178,7 @@ impl ServeConfig {
             git_allow_private: false,
             workspaces_domain: Domain(DEFAULT_WORKSPACES_DOMAIN.into()),
             workspaces: WorkspaceDefaults::default(),
+            editors: EditorSettings::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
             timing: Timing::default(),

@@ -15,6 +15,7 @@
 
 pub(crate) mod backend;
 mod decide;
+pub(crate) mod editor;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 mod maker;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 
 use crate::store::{self, Kind, Store, Write};
 use decide::{Decision, Report};
+pub(crate) use editor::chosen as chosen_editor;
 use events::Step;
 pub(crate) use maker::{MakeError, Maker, Request, ending, name_from};
 use reconcile::{Leaders, Orphans};

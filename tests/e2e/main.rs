@@ -5,8 +5,10 @@
 //! Run by `cargo xtask test e2e`, which builds everything and starts the cluster; as root.
 #![expect(clippy::print_stdout, reason = "a test run tells its results")]
 
+mod browser;
 mod configuration;
 mod devfiles;
+mod editor;
 mod failures;
 mod installation;
 mod kubectl;
@@ -40,7 +42,9 @@ fn main() -> ExitCode {
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        browser::TESTS,
         failures::TESTS,
+        editor::TESTS,
         devfiles::TESTS,
         workspace_trouble::TESTS,
         trouble::TESTS,

@@ -107,7 +107,7 @@ impl World {
         values["userAccess"] = json!({
             "rules": [{
                 "apiGroups": ["", "apps"],
-                "resources": ["namespaces", "pods", "pods/log", "services", "deployments"],
+                "resources": ["namespaces", "pods", "pods/log", "services", "services/proxy", "deployments"],
                 "verbs": ["get", "list", "watch"],
             }],
             "namespacedRules": {(PLAYGROUND): [

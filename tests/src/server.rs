@@ -16,6 +16,9 @@ pub const PEOPLE_ADDRESS: &str = "127.0.0.1:8154";
 /// Metrics and probes of the server.
 pub const OBSERVABILITY_ADDRESS: &str = "127.0.0.1:8151";
 
+/// What most tests run with: their workspaces are made for other questions.
+pub const NO_EDITOR: &str = "none";
+
 /// A local command that only asks the server.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 /// From start to the listening line, with the making of keys and the database.
@@ -50,6 +53,7 @@ impl std::fmt::Debug for CreatedAgent {
 pub struct Server {
     data_dir: PathBuf,
     log: PathBuf,
+    editor: &'static str,
     process: Option<Process>,
 }
 
@@ -62,6 +66,7 @@ impl Server {
         let mut server = Self {
             data_dir: data_dir.to_owned(),
             log: log.to_owned(),
+            editor: NO_EDITOR,
             process: None,
         };
         server.start_again()?;
@@ -73,6 +78,7 @@ impl Server {
         Self {
             data_dir: data_dir.to_owned(),
             log: log.to_owned(),
+            editor: NO_EDITOR,
             process: None,
         }
     }
@@ -94,11 +100,22 @@ impl Server {
             .arg("--allow-plaintext")
             // The Git server of the tests is plain HTTP at a private address.
             .args(["--git-allow-http", "--git-allow-private"])
-            .args(["--workspace-clone-image", images::TOOLS]);
+            .args(["--workspace-clone-image", images::TOOLS])
+            .args(["--editor", self.editor]);
         let mut process = Process::spawn(&mut command, &self.log)?;
         process.wait_for_log("listening agents=", START_LIMIT)?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Starts it anew with an editor for new workspaces, or with [`NO_EDITOR`].
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn restart_with_editor(&mut self, editor: &'static str) -> Result<()> {
+        self.kill();
+        self.editor = editor;
+        self.start_again()
     }
 
     /// `kill -9`.

@@ -43,6 +43,7 @@ pub fn dev_workspace(devfile: &Devfile, options: &RenderOptions) -> Result<Rende
     Ok(Rendered {
         objects: vec![object],
         notes: notes.0,
+        editor: None,
     })
 }
 

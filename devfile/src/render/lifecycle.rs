@@ -4,10 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{CommandKind, ComponentKind, Devfile, Exec};
 
-use super::Notes;
+use super::{Editor, Notes};
 
 /// Where the output of commands after the start is kept in a container.
 pub(super) const POST_START_LOG: &str = "/tmp/devfile-post-start.log";
+
+/// Where the output of the editor is kept in a container.
+pub(super) const EDITOR_LOG: &str = "/tmp/devfile-editor.log";
+/// An editor's log begins anew with the start after it grew beyond this.
+const EDITOR_LOG_BYTES: u32 = 1024 * 1024;
+/// The longest wait before an editor that ended starts again, and how long it must run for the wait to be short again.
+const EDITOR_DELAY_SECONDS: u32 = 60;
 
 /// What runs when, by component.
 #[derive(Debug, Default)]
@@ -215,6 +222,34 @@ pub(super) fn post_start_script(steps: &[Step<'_>]) -> String {
     }
     script.push_str("wait\n");
     format!("( {{\n{script}}} </dev/null >>{POST_START_LOG} 2>&1 & ) || :\n")
+}
+
+/// The part of the hook after a container's start that starts the editor: in the background, and again whenever it
+/// ends, with a growing wait. Whatever it does, the container neither waits for it nor ends with it.
+pub(super) fn editor_script(editor: &Editor) -> String {
+    let mut line = String::from("env");
+    for (name, value) in &editor.env {
+        line.push(' ');
+        line.push_str(&quoted(&format!("{name}={value}")));
+    }
+    line.push_str(&format!(" /bin/sh -c {}", quoted(&editor.command)));
+    let name = quoted(&format!("[{}]", editor.name));
+    format!(
+        "( {{
+delay=1
+while :; do
+began=$(date +%s)
+if [ $(wc -c <{EDITOR_LOG}) -gt {EDITOR_LOG_BYTES} ]; then : >{EDITOR_LOG}; fi
+echo {name} starts
+{line}
+echo {name} \"ended with exit code $?; starts again in $delay s\"
+sleep $delay
+if [ $(($(date +%s) - began)) -gt {EDITOR_DELAY_SECONDS} ]; then delay=1
+elif [ $((delay * 2)) -le {EDITOR_DELAY_SECONDS} ]; then delay=$((delay * 2)); fi
+done
+}} </dev/null >>{EDITOR_LOG} 2>&1 & ) || :
+"
+    )
 }
 
 /// The hook before a container's stop. Kubernetes ends it when the grace period is over.

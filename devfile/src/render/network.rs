@@ -16,6 +16,20 @@ fn transport(endpoint: &Endpoint) -> &'static str {
     }
 }
 
+/// A port that the devfile does not speak of.
+pub(super) fn plain_endpoint(name: &str, port: u16) -> Endpoint {
+    Endpoint {
+        name: name.to_owned(),
+        target_port: port.into(),
+        exposure: None,
+        protocol: None,
+        secure: None,
+        path: None,
+        attributes: Map::new(),
+        annotation: Default::default(),
+    }
+}
+
 fn port_name(endpoint: &Endpoint) -> String {
     if crate::validate::is_port_name(&endpoint.name) {
         endpoint.name.clone()

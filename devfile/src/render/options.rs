@@ -33,6 +33,11 @@ pub struct RenderOptions {
     pub entrypoint: Entrypoint,
     /// Folder that is kept as HOME over stop and start; none leaves HOME as the image has it.
     pub home: Option<String>,
+    /// The editor that is brought into a container; none leaves the workspace without one.
+    pub editor: Option<Editor>,
+    /// Configuration of Git in every container with the sources, as name and value. A devfile that configures Git by
+    /// its environment gets none of it.
+    pub git_config: Vec<(String, String)>,
     /// Environment of every container, behind what the devfile sets itself.
     pub env: Vec<(String, String)>,
     /// Service account; without one the namespace's default. Its token is never mounted.
@@ -66,6 +71,8 @@ impl RenderOptions {
             user: WorkspaceUser::default(),
             entrypoint: Entrypoint::IdleForCommands,
             home: Some("/home/user".into()),
+            editor: None,
+            git_config: Vec::new(),
             env: Vec::new(),
             service_account: None,
             image_pull_secrets: Vec::new(),
@@ -169,6 +176,29 @@ pub struct ProjectClone {
     pub memory_limit: String,
     /// Projects of the workspace beside the devfile's own, first in order: name, address, revision.
     pub repositories: Vec<(String, String, Option<String>)>,
+}
+
+/// An editor that serves HTTP in a container of the workspace, started with it from a copy of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Editor {
+    /// Its name, for its log.
+    pub name: String,
+    /// Image that brings it.
+    pub image: String,
+    /// Folder at which its files are, in that image's container and in the workspace's.
+    pub path: String,
+    /// Command line that copies them there; empty for the image's own.
+    pub inject: Vec<String>,
+    /// Line for a shell in the workspace's container that runs it until it ends.
+    pub command: String,
+    /// Port on which it listens, on all addresses.
+    pub port: u16,
+    /// Memory that it may use, beside what its container may.
+    pub memory_limit: String,
+    /// Memory set aside for it.
+    pub memory_request: String,
+    /// Environment of its command and of its image's container.
+    pub env: Vec<(String, String)>,
 }
 
 /// What a devfile may set beside its own fields.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::editor::Placement;
 use super::lifecycle::{self, Plan};
 use super::names::{MAX_NAME, cut_name};
 use super::storage::Storage;
 use super::{
-    Entrypoint, Notes, RenderError, RenderOptions, annotate, metadata, network, overrides,
+    Entrypoint, Notes, RenderError, RenderOptions, annotate, git, metadata, network, overrides,
     projects, resources,
 };
 use crate::model::{Component, Container, Devfile, Endpoint};
@@ -58,60 +59,56 @@ impl Pod {
     }
 }
 
-pub(super) fn render(
-    devfile: &Devfile,
-    options: &RenderOptions,
-    plan: &Plan<'_>,
-    storage: &Storage,
-    notes: &mut Notes,
-) -> Result<Vec<Pod>, RenderError> {
-    let running: Vec<(&Component, &Container)> = devfile
-        .containers()
-        .filter(|(component, _)| !plan.init_only.contains(component.name.as_str()))
-        .collect();
-    if running.is_empty() {
-        notes.add(
-            "components",
-            "no Deployment is made",
-            "no container runs in the workspace",
-        );
-        return Ok(Vec::new());
-    }
-    let (dedicated, main): (Vec<_>, Vec<_>) = running
-        .into_iter()
-        .partition(|(_, container)| container.has_dedicated_pod());
-    let builder = Builder {
-        devfile,
-        options,
-        plan,
-        storage,
-    };
-    let mut pods = Vec::new();
-    if !main.is_empty() {
-        pods.push(builder.pod(MAIN, options.name.clone(), &main, notes)?);
-    }
-    for (component, container) in dedicated {
-        if !container.volume_mounts.is_empty() || container.mounts_sources() {
+/// What Pods are made of.
+pub(super) struct Parts<'a> {
+    pub(super) devfile: &'a Devfile,
+    pub(super) options: &'a RenderOptions,
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) storage: &'a Storage,
+    pub(super) editor: Option<&'a Placement<'a>>,
+}
+
+impl Parts<'_> {
+    pub(super) fn render(&self, notes: &mut Notes) -> Result<Vec<Pod>, RenderError> {
+        let Self {
+            devfile,
+            options,
+            plan,
+            ..
+        } = *self;
+        let running: Vec<(&Component, &Container)> = devfile
+            .containers()
+            .filter(|(component, _)| !plan.init_only.contains(component.name.as_str()))
+            .collect();
+        if running.is_empty() {
             notes.add(
-                format!("components[name={}].container.dedicatedPod", component.name),
-                "its Pod starts on the node of the main Pod only",
-                "their common volumes can be on one node at a time",
+                "components",
+                "no Deployment is made",
+                "no container runs in the workspace",
             );
+            return Ok(Vec::new());
         }
-        let name = cut_name(&format!("{}-{}", options.name, component.name), MAX_NAME);
-        pods.push(builder.pod(&component.name, name, &[(component, container)], notes)?);
+        let (dedicated, main): (Vec<_>, Vec<_>) = running
+            .into_iter()
+            .partition(|(_, container)| container.has_dedicated_pod());
+        let mut pods = Vec::new();
+        if !main.is_empty() {
+            pods.push(self.pod(MAIN, options.name.clone(), &main, notes)?);
+        }
+        for (component, container) in dedicated {
+            if !container.volume_mounts.is_empty() || container.mounts_sources() {
+                notes.add(
+                    format!("components[name={}].container.dedicatedPod", component.name),
+                    "its Pod starts on the node of the main Pod only",
+                    "their common volumes can be on one node at a time",
+                );
+            }
+            let name = cut_name(&format!("{}-{}", options.name, component.name), MAX_NAME);
+            pods.push(self.pod(&component.name, name, &[(component, container)], notes)?);
+        }
+        Ok(pods)
     }
-    Ok(pods)
-}
 
-struct Builder<'a> {
-    devfile: &'a Devfile,
-    options: &'a RenderOptions,
-    plan: &'a Plan<'a>,
-    storage: &'a Storage,
-}
-
-impl Builder<'_> {
     fn pod(
         &self,
         label: &str,
@@ -133,6 +130,7 @@ impl Builder<'_> {
                 self.storage,
                 notes,
             )?);
+            init.extend(self.editor.map(|editor| editor.init_container(options)));
             init.extend(self.init_containers(notes));
         }
         let mounted: BTreeSet<String> = containers
@@ -148,7 +146,8 @@ impl Builder<'_> {
         if !init.is_empty() {
             spec.insert("initContainers".into(), init.into());
         }
-        let volumes = self.storage.volumes(options, &mounted);
+        let mut volumes = self.storage.volumes(options, &mounted);
+        volumes.extend(self.editor.filter(|_| is_main).map(Placement::volume));
         if !volumes.is_empty() {
             spec.insert("volumes".into(), volumes.into());
         }
@@ -178,7 +177,7 @@ impl Builder<'_> {
             service_annotations: annotations(|annotation| &annotation.service),
             endpoints: members
                 .iter()
-                .flat_map(|(_, container)| container.endpoints.iter().cloned())
+                .flat_map(|(component, container)| self.endpoints(component, container))
                 .collect(),
             spec,
             metadata: head,
@@ -234,13 +233,25 @@ impl Builder<'_> {
                 "commands run in this container, and the entrypoints of tools' images end at once",
             );
         }
-        let ports = network::container_ports(&container.endpoints);
+        let editor = self.editor_in(name);
+        if let Some(editor) = editor {
+            editor.widen(&mut value["resources"]);
+            let mounts = value.entry("volumeMounts").or_insert_with(|| json!([]));
+            if let Some(mounts) = mounts.as_array_mut() {
+                mounts.push(editor.mount());
+            }
+        }
+        let ports = network::container_ports(&self.endpoints(component, container));
         if !ports.is_empty() {
             value.insert("ports".into(), ports.into());
         }
         let mut hooks = Map::new();
+        let mut script =
+            editor.map_or_else(String::new, |it| lifecycle::editor_script(it.editor()));
         if let Some(steps) = self.plan.post_start.get(name) {
-            let script = lifecycle::post_start_script(steps);
+            script.push_str(&lifecycle::post_start_script(steps));
+        }
+        if !script.is_empty() {
             hooks.insert("postStart".into(), hook(&script));
         }
         if let Some(steps) = self.plan.pre_stop.get(name) {
@@ -252,6 +263,18 @@ impl Builder<'_> {
         }
         overrides::container(component, self.options, &mut value, notes);
         Value::Object(value)
+    }
+
+    /// The editor, if it is in this container.
+    fn editor_in(&self, component: &str) -> Option<&Placement<'_>> {
+        self.editor.filter(|editor| editor.is_in(component))
+    }
+
+    /// A container's endpoints, with the editor's.
+    fn endpoints(&self, component: &Component, container: &Container) -> Vec<Endpoint> {
+        let mut endpoints = container.endpoints.clone();
+        endpoints.extend(self.editor_in(&component.name).map(Placement::endpoint));
+        endpoints
     }
 
     /// What all containers have in common.
@@ -309,16 +332,20 @@ impl Builder<'_> {
             if let Some(home) = &options.home {
                 all.push(("HOME".into(), home.clone()));
             }
-            // The sources' folder belongs to whoever the volume was made for, which Git distrusts.
-            all.push(("GIT_CONFIG_COUNT".into(), "1".into()));
-            all.push(("GIT_CONFIG_KEY_0".into(), "safe.directory".into()));
-            all.push(("GIT_CONFIG_VALUE_0".into(), "*".into()));
         }
         all.push(("DEVFILE_COMPONENT_NAME".into(), component.name.clone()));
-        for env in &container.env {
-            all.push((env.name.clone(), env.value.clone()));
+        let of_devfile = container.env.iter();
+        let mut given: Vec<(String, String)> = of_devfile
+            .map(|env| (env.name.clone(), env.value.clone()))
+            .chain(options.env.iter().cloned())
+            .collect();
+        if container.mounts_sources() {
+            let configuration = git::environment(&given, &options.git_config);
+            // The number of all settings takes the place of the devfile's.
+            given.retain(|(name, _)| configuration.iter().all(|(ours, _)| ours != name));
+            all.extend(configuration);
         }
-        all.extend(options.env.iter().cloned());
+        all.extend(given);
         // The last of several with one name wins; a list with both is refused by server-side apply.
         let mut last: BTreeMap<&str, usize> = BTreeMap::new();
         for (at, (name, _)) in all.iter().enumerate() {
@@ -337,7 +364,9 @@ impl Builder<'_> {
             && match self.options.entrypoint {
                 Entrypoint::Image => false,
                 Entrypoint::Idle => true,
-                Entrypoint::IdleForCommands => self.plan.exec_targets.contains(name),
+                Entrypoint::IdleForCommands => {
+                    self.plan.exec_targets.contains(name) || self.editor_in(name).is_some()
+                }
             }
     }
 

@@ -7,6 +7,7 @@ mod cloning;
 mod corpus;
 mod decisions;
 mod diagnostics;
+mod editor;
 mod flattening;
 mod limits;
 mod operator;

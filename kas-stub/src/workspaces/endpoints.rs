@@ -41,6 +41,21 @@ pub(super) fn of_services(objects: &[Value], workspace: &WorkspaceName) -> Vec<W
     distinct(ports)
 }
 
+/// Lets the editor open a folder.
+pub(super) fn open_at(endpoints: &mut [WorkspaceEndpoint], folder: &str) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    let folder: String = folder
+        .bytes()
+        .map(|byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect();
+    for endpoint in endpoints.iter_mut().filter(|it| it.editor) {
+        endpoint.path = Some(format!("/?folder={folder}"));
+    }
+}
+
 /// The TCP endpoints of a devfile's containers that are not for the Pod alone, each number once: what DevWorkspace
 /// Operator makes ports of a Service of.
 pub(super) fn of_devfile(devfile: &Devfile) -> Vec<WorkspaceEndpoint> {
@@ -119,6 +134,17 @@ mod tests {
                 )
             })
             .collect()
+    }
+
+    #[test]
+    fn the_editor_opens_the_projects_folder() {
+        let mut endpoints: Vec<_> = [("web", 8080), (EDITOR, 60001)]
+            .into_iter()
+            .filter_map(|(name, port)| endpoint(name, port))
+            .collect();
+        open_at(&mut endpoints, "/projects/ä b");
+        let paths: Vec<_> = endpoints.iter().map(|it| it.path.as_deref()).collect();
+        assert_eq!(paths, [None, Some("/?folder=/projects/%C3%A4%20b")]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
     backend::{self, BackendKind},
+    editor::{Definition, WorkspaceEditor},
     endpoints,
     events::Events,
     reconcile::Orphan,
@@ -51,13 +52,19 @@ pub(crate) enum MakeError {
 pub(crate) struct Maker {
     devfiles: Devfiles,
     defaults: WorkspaceDefaults,
+    editor: Option<Definition>,
 }
 
 impl Maker {
-    pub(crate) fn new(git: Arc<Git>, defaults: WorkspaceDefaults) -> Self {
+    pub(crate) fn new(
+        git: Arc<Git>,
+        defaults: WorkspaceDefaults,
+        editor: Option<Definition>,
+    ) -> Self {
         Self {
             devfiles: Devfiles::new(git),
             defaults,
+            editor,
         }
     }
 
@@ -109,6 +116,7 @@ impl Maker {
                 devfile_path: devfile.path,
             },
             endpoints: Vec::new(),
+            editor: None,
             created_at: now,
             life,
             events: Events::default(),
@@ -119,6 +127,7 @@ impl Maker {
             namespace: &workspace.namespace,
             agent_id,
             defaults: &self.defaults,
+            editor: self.editor.as_ref(),
         };
         let flattened = with_repository(flattened, &workspace.source);
         let declared = endpoints::of_devfile(&flattened);
@@ -132,6 +141,17 @@ impl Maker {
             BackendKind::Native => endpoints::of_services(&rendered.objects, &workspace.name),
             BackendKind::Devworkspace => declared,
         };
+        let editor = self
+            .editor
+            .as_ref()
+            .zip(rendered.editor)
+            .map(|(editor, placed)| WorkspaceEditor {
+                name: editor.name().to_owned(),
+                container: placed.container,
+                folder: placed.folder,
+                port: editor.port(),
+                health: editor.health().to_owned(),
+            });
         notes.extend(rendered.notes.into_iter().map(|note| Note {
             field: note.path,
             reason: format!("{}: {}", note.what, note.why),
@@ -141,6 +161,10 @@ impl Maker {
             objects: rendered.objects,
             notes,
         };
+        if let Some(folder) = editor.as_ref().and_then(|editor| editor.folder.as_ref()) {
+            endpoints::open_at(&mut workspace.endpoints, folder);
+        }
+        workspace.editor = editor;
         Ok((workspace, content))
     }
 }
@@ -188,6 +212,7 @@ pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Worksp
         backend: BackendKind::default(),
         source: Source::default(),
         endpoints: Vec::new(),
+        editor: None,
         created_at: now,
         life: Life {
             desired: DesiredState::Terminated,

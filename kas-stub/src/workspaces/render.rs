@@ -14,6 +14,7 @@ use ::devfile::{
 };
 use model::WorkspaceName;
 
+use super::editor::Definition;
 use crate::config::WorkspaceDefaults;
 
 pub(super) use check::{DevfileProblem, check, check_objects, problem_of};
@@ -38,6 +39,8 @@ const KINDS: [&str; 6] = [
     "Secret",
     "Service",
 ];
+/// A credential that is typed in is kept in memory, for an hour, and never on a disk.
+const CREDENTIAL_HELPER: &str = "cache --timeout=3600";
 /// Memory that cloning may take.
 const CLONE_MEMORY: &str = "1Gi";
 
@@ -49,6 +52,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) agent_id: u64,
     pub(crate) defaults: &'a WorkspaceDefaults,
+    /// None: workspaces get no editor.
+    pub(crate) editor: Option<&'a Definition>,
 }
 
 impl Frame<'_> {
@@ -106,6 +111,8 @@ impl Frame<'_> {
             options.entrypoint = Entrypoint::Idle;
         }
         options.home = Some(HOME.into());
+        options.editor = self.editor.map(Definition::rendered);
+        options.git_config = vec![("credential.helper".into(), CREDENTIAL_HELPER.into())];
         options.service_account = Some(self.name.to_string());
         options.project_clone = Some(ProjectClone {
             image: clone_image,

@@ -8,7 +8,9 @@ use model::{ActualState, DesiredState, WorkspaceName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{backend::BackendKind, endpoints::WorkspaceEndpoint, events::Events};
+use super::{
+    backend::BackendKind, editor::WorkspaceEditor, endpoints::WorkspaceEndpoint, events::Events,
+};
 
 /// A workspace: who it is, where it comes from, how far it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub(crate) struct Workspace {
     /// What people can open of it; empty for one that was made before this was kept.
     #[serde(default)]
     pub(crate) endpoints: Vec<WorkspaceEndpoint>,
+    /// None: it was made without one.
+    #[serde(default)]
+    pub(crate) editor: Option<WorkspaceEditor>,
     pub(crate) created_at: Timestamp,
     pub(crate) life: Life,
     pub(crate) events: Events,

@@ -44,6 +44,23 @@ impl<'a> Editor<'a> {
         self.save()
     }
 
+    /// Types a line at the end of the open file, without saving it.
+    pub(crate) fn add(&self, line: &str) -> Result<()> {
+        self.0.click(".monaco-editor .view-lines")?;
+        self.0.key("End", &[ModifierKey::Ctrl])?;
+        self.0.key("Enter", &[])?;
+        self.0.write(line)?;
+        self.shows(line)
+    }
+
+    /// Waits until the open file shows this.
+    pub(crate) fn shows(&self, text: &str) -> Result<()> {
+        let lines = "(document.querySelector('.monaco-editor .view-lines')?.innerText ?? '').replaceAll('\\u00a0', ' ')";
+        let shows = format!("{lines}.includes({text:?})");
+        self.0
+            .wait(&format!("the file shows {text:?}"), COMMAND, &shows)
+    }
+
     /// Saves the open file, and waits until it is no longer marked as changed.
     pub(crate) fn save(&self) -> Result<()> {
         self.0.key("s", &[ModifierKey::Ctrl])?;

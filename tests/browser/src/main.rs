@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use harness::step::run;
 
 use editor::Editor;
@@ -26,21 +26,37 @@ const NEW_LINE: &str = "Edited in the browser.";
 /// Goes through a developer's day in Chromium; fails when something is not as it should be
 #[derive(Debug, Parser)]
 struct Arguments {
+    #[command(subcommand)]
+    way: Way,
     /// A link that signs in, not used yet
-    #[arg(long)]
+    #[arg(long, global = true, default_value = "")]
     sign_in_link: String,
     /// The sample's repository
-    #[arg(long)]
+    #[arg(long, global = true, default_value = "")]
     repository: String,
     /// How the workspace is called
-    #[arg(long)]
+    #[arg(long, global = true, default_value = "")]
     workspace: String,
     /// The token that the Git server takes for a push
-    #[arg(long, env = "JOURNEY_PUSH_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "JOURNEY_PUSH_TOKEN",
+        hide_env_values = true,
+        default_value = ""
+    )]
     push_token: String,
     /// Where pictures go
-    #[arg(long)]
+    #[arg(long, global = true, default_value = "pictures")]
     pictures: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Way {
+    /// Edit, test, run, commit, push, stop and start again
+    Day,
+    /// Keep an editor open while things end: it says `now: <what>` and waits for a line until that was done
+    Trouble,
 }
 
 fn main() -> Result<()> {
@@ -50,7 +66,10 @@ fn main() -> Result<()> {
         arguments: &arguments,
         page: &page,
     };
-    let result = journey.go();
+    let result = match arguments.way {
+        Way::Day => journey.day(),
+        Way::Trouble => journey.trouble(),
+    };
     if result.is_err() {
         page.picture("end").ok();
     }
@@ -63,7 +82,7 @@ struct Journey<'a> {
 }
 
 impl Journey<'_> {
-    fn go(&self) -> Result<()> {
+    fn day(&self) -> Result<()> {
         step("sign in by the link", || self.sign_in())?;
         step("make a workspace of the repository", || self.create())?;
         step("see its state until it runs", || self.runs())?;
@@ -74,6 +93,44 @@ impl Journey<'_> {
         })?;
         step("commit and push", || self.push())?;
         step("stop it and start it again, as it was", || self.again())
+    }
+
+    /// An open editor outlives what carries it.
+    fn trouble(&self) -> Result<()> {
+        step("sign in by the link", || self.sign_in())?;
+        self.page.go(&self.platform()?)?;
+        self.page.wait_for_text("#state", "Running", LIFE)?;
+        self.page.click("#open")?;
+        let editor = Editor::loaded(self.page, "README.md")?;
+        editor.open("README.md", "sample")?;
+        editor.open_terminal()?;
+        for (number, what) in ["leader", "server"].into_iter().enumerate() {
+            let typed = format!("typed before the {what} went");
+            editor.add(&typed)?;
+            outside(what)?;
+            step(&format!("go on after the {what} went"), || {
+                // The terminal's own process is the same: it has its variables.
+                editor.command("seen=$((seen + 1)); echo seen-$seen-times")?;
+                editor.terminal_says(&format!("seen-{}-times", number + 1))?;
+                editor.shows(&typed)?;
+                editor.save()?;
+                self.page.picture(&format!("after-{what}"))
+            })?;
+        }
+        let at = self.page.url();
+        outside("stop")?;
+        step("be told that it is stopped, and start it", || {
+            self.page.picture("stopped-under-the-editor")?;
+            self.page.go(&at)?;
+            self.page.wait_for_text("body", "topped", SOON)?;
+            self.page.picture("stopped-page")?;
+            self.page.click("a[href*='/workspaces/']")?;
+            self.page.click("#start")?;
+            self.page.wait_for_text("#state", "Running", LIFE)?;
+            self.page.click("#open")?;
+            let editor = Editor::loaded(self.page, "README.md")?;
+            editor.open("README.md", "typed before the server went")
+        })
     }
 
     fn sign_in(&self) -> Result<()> {
@@ -205,6 +262,14 @@ impl Journey<'_> {
         let (server, _) = link.split_once("/sign-in/").context("no sign-in link")?;
         Ok(format!("{server}/workspaces/{}", self.arguments.workspace))
     }
+}
+
+/// Lets somebody else do something to the system, and waits until it is done.
+fn outside(what: &str) -> Result<()> {
+    println!("now: {what}");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    ensure_that(!line.is_empty(), "nobody is there any more")
 }
 
 fn step(what: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {

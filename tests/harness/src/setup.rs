@@ -29,7 +29,7 @@ enum File {
     Path(&'static str),
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 17] = [
     Need {
         package: "containerd",
         file: File::Program("containerd"),
@@ -77,6 +77,27 @@ const NEEDS: [Need; 12] = [
     Need {
         package: "chromium",
         file: File::Path("/usr/bin/chromium"),
+    },
+    // The editor's image is built with these.
+    Need {
+        package: "npm",
+        file: File::Program("npm"),
+    },
+    Need {
+        package: "python3",
+        file: File::Program("python3"),
+    },
+    Need {
+        package: "make",
+        file: File::Program("make"),
+    },
+    Need {
+        package: "g++",
+        file: File::Program("g++"),
+    },
+    Need {
+        package: "patchelf",
+        file: File::Program("patchelf"),
     },
 ];
 

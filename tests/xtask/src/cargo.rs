@@ -27,7 +27,7 @@ pub(crate) fn show(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds the two programs; what is compiled just now is the step's sign of life.
+/// Builds the two programs, and the one that drives a browser; what is compiled just now is the step's sign of life.
 ///
 /// # Errors
 /// When they do not build.
@@ -38,6 +38,8 @@ pub(crate) fn build_programs() -> Result<()> {
         "agent",
         "--package",
         "kas-stub",
+        "--package",
+        "browser",
     ]))
     .map(drop)
 }

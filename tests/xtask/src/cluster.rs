@@ -43,6 +43,8 @@ enum ClusterCommand {
         #[arg(long)]
         busybox: bool,
     },
+    /// Make the image that brings the editor, and serve it (three minutes the first time)
+    Editor,
     /// Add fake nodes whose Pods are Ready at once; the Enter key removes them
     Kwok {
         /// How many; each takes 300 Pods
@@ -101,6 +103,10 @@ pub(crate) fn run(args: ClusterArgs) -> Result<()> {
                 Filling::Debian
             };
             println!("{}", images::stand_in(running()?.tools(), &name, filling)?);
+            Ok(())
+        }
+        ClusterCommand::Editor => {
+            println!("{}", images::editor_image(running()?.tools())?);
             Ok(())
         }
         ClusterCommand::Kwok { nodes } => fake_nodes(&running()?, nodes),

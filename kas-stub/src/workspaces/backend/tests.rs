@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    config::WorkspaceDefaults,
+    config::{EditorSettings, WorkspaceDefaults},
     workspaces::{
+        chosen_editor,
         render::{check, check_objects, with_repository},
         workspace::Source,
     },
@@ -40,14 +41,24 @@ projects:
 ";
 
 fn made(kind: BackendKind, text: &str) -> (Vec<Value>, Vec<String>) {
+    made_with("none", kind, text)
+}
+
+fn made_with(editor: &str, kind: BackendKind, text: &str) -> (Vec<Value>, Vec<String>) {
+    let editors = EditorSettings {
+        editor: editor.into(),
+        ..EditorSettings::default()
+    };
     let name: WorkspaceName = "one".parse().unwrap();
     let defaults = WorkspaceDefaults::default();
+    let editor = chosen_editor(&editors).unwrap();
     let frame = Frame {
         id: "11111111-2222-4333-8444-555555555555",
         name: &name,
         namespace: "gl-rd-ns-one",
         agent_id: 7,
         defaults: &defaults,
+        editor: editor.as_ref(),
     };
     let source = Source {
         repository: "https://git.example.com/app.git".into(),
@@ -296,4 +307,57 @@ fn a_devworkspace_has_a_sized_volume_for_its_projects() {
             WorkspaceDefaults::default().volume_size
         );
     }
+}
+
+/// Each built-in editor becomes a Pod that the restricted standard allows, with its port in the Service.
+#[test]
+fn editors_are_rendered_from_their_definitions() {
+    for (editor, image, command) in [
+        (
+            "code-server",
+            "localhost/editor-code-server:4.139.1",
+            "exec /opt/editor/bin/start 60001",
+        ),
+        (
+            "gitlab-vscode",
+            "registry.gitlab.com/gitlab-org/gitlab-build-images:20250903132715-workspaces-tools",
+            "exec /opt/gl-tools/init_tools.sh",
+        ),
+    ] {
+        let (objects, problems) = made_with(editor, BackendKind::Native, DEVFILE);
+        assert_eq!(problems, [""; 0]);
+        let [(_, service)] = named(&objects, "Service")[..] else {
+            panic!("{objects:?}")
+        };
+        let ports = &service["spec"]["ports"];
+        assert_eq!(
+            (&ports[1]["name"], &ports[1]["port"]),
+            (&json!("editor"), &json!(60001))
+        );
+        let pod = &named(&objects, "Deployment")[0].1["spec"]["template"]["spec"];
+        let init = pod["initContainers"].as_array().unwrap();
+        let inject = init.iter().find(|it| it["name"] == "inject-editor");
+        let inject = inject.unwrap();
+        assert_eq!(inject["image"], image);
+        assert_eq!(inject["securityContext"]["allowPrivilegeEscalation"], false);
+        let tools = &pod["containers"][0];
+        let limit = &tools["resources"]["limits"]["memory"];
+        assert_eq!((&tools["name"], limit), (&json!("tools"), &json!("1088Mi")));
+        let hook = tools["lifecycle"]["postStart"].to_string();
+        assert!(hook.contains(command), "{hook}");
+        if editor == "gitlab-vscode" {
+            let variable = json!({"name": "GL_TOOLS_DIR", "value": "/opt/gl-tools"});
+            assert!(inject["env"].as_array().unwrap().contains(&variable));
+            assert!(hook.contains("'GL_VSCODE_PORT=60001'"), "{hook}");
+        }
+    }
+}
+
+#[test]
+fn passwords_typed_into_git_stay_in_memory() {
+    let (objects, _) = made(BackendKind::Native, DEVFILE);
+    let pod = &named(&objects, "Deployment")[0].1["spec"]["template"]["spec"];
+    let env = pod["containers"][0]["env"].as_array().unwrap();
+    let helper = json!({"name": "GIT_CONFIG_VALUE_1", "value": "cache --timeout=3600"});
+    assert!(env.contains(&helper), "{env:?}");
 }

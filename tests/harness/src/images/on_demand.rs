@@ -164,7 +164,7 @@ impl Drop for RootOwned<'_> {
 }
 
 /// Makes the archive of an image with `make` unless one of the same inputs is there. Older ones of the name go.
-fn once(
+pub(super) fn once(
     name: &str,
     made_of: Inputs,
     make: impl FnOnce(&Scratch, &Path) -> Result<()>,
@@ -213,7 +213,7 @@ fn root(tools: &Tools, scratch: &Scratch, filling: Filling) -> Result<PathBuf> {
 }
 
 /// What every image here is made of.
-fn inputs(tools: &Tools, base: Option<&Path>) -> Result<Inputs> {
+pub(super) fn inputs(tools: &Tools, base: Option<&Path>) -> Result<Inputs> {
     // This file lists what goes into them, and the base's name says what is in that.
     Inputs::default()
         .text(include_str!("on_demand.rs"))
@@ -251,7 +251,7 @@ fn full_name(name: &str) -> Result<String> {
 }
 
 /// Keeps two processes from making the same image; the other one waits.
-fn lock() -> Result<File> {
+pub(super) fn lock() -> Result<File> {
     let folder = paths::cache_dir();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = File::create(folder.join("images.lock"))?;
