@@ -47,9 +47,10 @@ code=$root/node_modules/code-server/lib/vscode
 	cd "$code"
 	# An assistant that needs an account of its maker, and what runs only with it.
 	rm -rf extensions/copilot node_modules/@github node_modules/@microsoft/mxc-sdk node_modules/@devcontainers
+	# Wants a desktop's libraries; draws diagrams at 47 MB.
+	rm -rf extensions/microsoft-authentication extensions/mermaid-markdown-features
 	# For other systems.
-	rm -rf node_modules/@vscode/windows-* node_modules/@vscode/fs-copyfile node_modules/@vscode/deviceid \
-		node_modules/@parcel/watcher-linux-x64-musl node_modules/kerberos node_modules/cpu-features
+	rm -rf node_modules/@vscode/windows-* node_modules/@parcel/watcher-linux-x64-musl node_modules/kerberos node_modules/cpu-features
 	find node_modules/@vscode/ripgrep-universal/bin -mindepth 1 -maxdepth 1 ! -name linux-x64 -exec rm -rf {} +
 	find node_modules/node-pty/prebuilds -mindepth 1 -maxdepth 1 ! -name linux-x64 -exec rm -rf {} +
 	rm -rf node_modules/node-pty/third_party node_modules/node-pty/deps node_modules/node-pty/src
@@ -64,6 +65,7 @@ code=$root/node_modules/code-server/lib/vscode
 	find . -type d \( -name deps -o -name test -o -name tests \) -path '*/node_modules/*' \
 		! -path '*/extensions/*' ! -path '*/out/*' ! -path '*/dist/*' ! -path '*/lib/*/lib/*' -prune -exec rm -rf {} +
 	find . -type f \( -name '*.map' -o -name '*.d.cts' -o -name '*.cc' -o -name '*.gyp' -o -name '*.gypi' -o -name '*.mk' \) -delete
+	find . -type f -name '*.node' \( -name '*win32*' -o -name '*darwin*' -o -name '*musl*' \) -delete
 	# The compiler reads its own declarations.
 	find . -type f -name '*.d.ts' ! -path '*/typescript/lib/*' -delete
 	find . -type f -path '*/node_modules/*' \( -iname '*.md' -o -iname 'changelog*' \) ! -path '*/extensions/*' -delete
@@ -77,7 +79,7 @@ code=$root/node_modules/code-server/lib/vscode
 ln -s ../../../bin/node "$root/node_modules/code-server/lib/node"
 
 say "bring loader and libraries"
-find "$root" -name '*.node' -exec strip --strip-unneeded {} +
+find "$root" \( -name '*.node' -o -path "$root/bin/node" \) -exec strip --strip-unneeded {} +
 find "$root" -name '*.node' -o -path "$root/bin/node" | while read -r file; do
 	ldd "$file" || :
 done | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*ld-linux[^ ]*\) .*/\1/p' | sort -u | while read -r library; do

@@ -9,8 +9,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::on_demand::{inputs, lock, once};
-use super::{Contents, Scratch, busybox_root, write_image};
-use crate::tools::Tools;
+use super::{Contents, Scratch, busybox_root, images_folder, write_image};
+use crate::hash::Inputs;
+use crate::tools::{Tools, remove_old_versions};
 use crate::{paths, setup, step};
 
 /// The image's name, as in the server's definition.
@@ -19,6 +20,8 @@ const CODE_SERVER: &str = "4.139.1";
 const NODE: &str = "24.21.0";
 /// Where it is in a container, as in the server's definition.
 const MOUNT: &str = "/opt/editor";
+/// What it is unpacked from.
+const FILES: &str = "editor.tar";
 /// Programs, and the packages of Debian that bring them.
 const NEEDS: [(&str, &str); 6] = [
     ("npm", "npm"),
@@ -35,7 +38,12 @@ const NEEDS: [(&str, &str); 6] = [
 /// When npm cannot fetch it, or a program for building it is missing.
 pub fn editor_image(tools: &Tools) -> Result<&'static str> {
     let _lock = lock()?;
-    archive(tools).map(|_| EDITOR)
+    let files = files()?;
+    let made_of = inputs(tools, None)?.text(&files.to_string_lossy());
+    once(EDITOR, made_of, |scratch, archive| {
+        pack(tools, &files, scratch, EDITOR, archive)
+    })?;
+    Ok(EDITOR)
 }
 
 /// Writes the image under this name to the OCI archive `output`, for a registry elsewhere. Needs no cluster.
@@ -43,39 +51,37 @@ pub fn editor_image(tools: &Tools) -> Result<&'static str> {
 /// # Errors
 /// As [`editor_image`].
 pub fn editor_archive(tools: &Tools, name: &str, output: &Path) -> Result<()> {
-    let scratch = Scratch::new()?;
-    let root = root(tools, &scratch)?;
+    let _lock = lock()?;
+    pack(tools, &files()?, &Scratch::new()?, name, output)
+}
+
+fn pack(tools: &Tools, files: &Path, scratch: &Scratch, name: &str, output: &Path) -> Result<()> {
+    let root = busybox_root(tools, scratch)?;
+    fs::hard_link(files, root.join(FILES))?;
     write_image(&tools.toolbox, output, name, &root, &Contents::default())
 }
 
-fn archive(tools: &Tools) -> Result<PathBuf> {
+/// The archive of the editor's files in the cache, made when it is not there; with the lock held.
+fn files() -> Result<PathBuf> {
     let script = paths::cluster_sources().join("editor/build.sh");
-    let made_of = inputs(tools, None)?
-        .text(include_str!("editor.rs"))
-        .file(&script)?;
-    once(EDITOR, made_of, |scratch, archive| {
-        let root = root(tools, scratch)?;
-        write_image(&tools.toolbox, archive, EDITOR, &root, &Contents::default())
-    })
-}
-
-/// What the image holds.
-fn root(tools: &Tools, scratch: &Scratch) -> Result<PathBuf> {
-    ensure_programs()?;
-    let work = scratch.folder("editor")?;
-    let script = paths::cluster_sources().join("editor/build.sh");
-    step::step(
-        &format!("make the image {EDITOR} (the first time: three minutes)"),
-        || {
-            let mut build = Command::new(script);
-            build.arg(&work).args([CODE_SERVER, NODE, MOUNT]);
-            step::run(&mut build)
-        },
-    )?;
-    let root = busybox_root(tools, scratch)?;
-    fs::rename(work.join("editor.tar"), root.join("editor.tar"))
-        .context("the editor was not packed")?;
-    Ok(root)
+    let made_of = Inputs::default().file(&script)?;
+    let hash = made_of.text(include_str!("editor.rs")).name();
+    let folder = images_folder().join(format!("editor-{hash}"));
+    if !folder.exists() {
+        ensure_programs()?;
+        let scratch = Scratch::new()?;
+        let work = scratch.folder("editor")?;
+        let what = format!("make the files of the image {EDITOR} (the first time: three minutes)");
+        step::step(&what, || {
+            let arguments = [CODE_SERVER, NODE, MOUNT];
+            step::run(Command::new(script).arg(&work).args(arguments))
+        })?;
+        let part = scratch.folder("part")?;
+        fs::rename(work.join(FILES), part.join(FILES)).context("the editor was not packed")?;
+        fs::rename(&part, &folder)?;
+        remove_old_versions(&images_folder(), "editor")?;
+    }
+    Ok(folder.join(FILES))
 }
 
 fn ensure_programs() -> Result<()> {
