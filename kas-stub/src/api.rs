@@ -49,6 +49,8 @@ pub(crate) struct Api {
     pub(crate) sign_in: Arc<SignIn>,
     pub(crate) external_url: Arc<str>,
     pub(crate) agent_url: Arc<str>,
+    /// The domain under which workspaces have their hosts.
+    pub(crate) workspaces_domain: Arc<str>,
     pub(crate) trusted_pem: Arc<str>,
     pub(crate) git_policy: Policy,
     pub(crate) workspaces: Arc<Workspaces>,

@@ -85,6 +85,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         git_allow_http,
         git_allow_private,
         workspaces: workspace_defaults,
+        workspaces_domain,
         log_format: _,
         log_level: _,
         timing,
@@ -123,7 +124,11 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
             folder: data_dir.join("tls"),
             names: tls::server_names(
                 [agents_at.ip(), people_at.ip()],
-                tls_san.into_iter().chain(external_host).chain(agent_host),
+                tls_san
+                    .into_iter()
+                    .chain(external_host)
+                    .chain(agent_host)
+                    .chain([format!("*.{workspaces_domain}")]),
             ),
         },
     })?;
@@ -176,6 +181,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         sign_in,
         external_url,
         agent_url,
+        workspaces_domain: Arc::from(workspaces_domain.as_str()),
         trusted_pem: tls.trusted_pem,
         git_policy,
         workspaces,

@@ -92,6 +92,16 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_GIT_ALLOW_PRIVATE")]
     pub git_allow_private: bool,
 
+    /// The domain below which every port of a workspace has a host, as PORT-WORKSPACE.DOMAIN. All its names must lead to
+    /// the address that people connect to (browsers resolve *.localhost so by themselves).
+    #[arg(
+        long,
+        env = "KAS_STUB_WORKSPACES_DOMAIN",
+        value_name = "DOMAIN",
+        default_value = DEFAULT_WORKSPACES_DOMAIN
+    )]
+    pub workspaces_domain: Domain,
+
     #[command(flatten)]
     pub workspaces: WorkspaceDefaults,
 
@@ -107,6 +117,9 @@ pub struct ServeConfig {
     #[arg(skip)]
     pub timing: Timing,
 }
+
+/// Resolves to loopback without any DNS entry, in browsers.
+const DEFAULT_WORKSPACES_DOMAIN: &str = "workspaces.localhost";
 
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -158,6 +171,7 @@ impl ServeConfig {
             allow_plaintext: false,
             git_allow_http: false,
             git_allow_private: false,
+            workspaces_domain: Domain(DEFAULT_WORKSPACES_DOMAIN.into()),
             workspaces: WorkspaceDefaults::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
@@ -173,6 +187,48 @@ pub struct HttpUrl(Origin);
 /// `grpc://` or `grpcs://`, a host, a port perhaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrpcUrl(Origin);
+
+/// A DNS name in lowercase, without a dot at its end; an internationalised one in its ASCII form (`xn--…`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain(String);
+
+/// Longest domain: a host below it has at most 253 characters.
+const MAX_DOMAIN: usize = 180;
+
+impl Domain {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Domain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.trim_end_matches('.').to_ascii_lowercase();
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-')
+        };
+        if name.len() > MAX_DOMAIN || !name.split('.').all(is_label) {
+            return Err(format!(
+                "expected a DNS name of at most {MAX_DOMAIN} characters, such as workspaces.example.com"
+            ));
+        }
+        Ok(Self(name))
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {
@@ -280,6 +336,16 @@ impl fmt::Display for GrpcUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn domains_are_dns_names() {
+        for (text, expected) in [("Example.COM.", "example.com"), ("localhost", "localhost")] {
+            assert_eq!(text.parse::<Domain>().unwrap().as_str(), expected);
+        }
+        for wrong in ["", ".", "a..b", "-a.b", "a_b", "a:1", "*.a", "ä.example"] {
+            assert!(wrong.parse::<Domain>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn urls_are_an_origin_and_nothing_more() {

@@ -15,6 +15,7 @@
 
 pub(crate) mod backend;
 mod decide;
+pub(crate) mod endpoints;
 pub(crate) mod events;
 mod maker;
 pub(crate) mod reconcile;

@@ -23,6 +23,7 @@ use crate::{
     workspaces::{
         self, MakeError, Request,
         backend::BackendKind,
+        endpoints::url,
         name_from,
         reconcile::Orphan,
         workspace::{Content, FailureSeen, Workspace},
@@ -75,7 +76,19 @@ pub(super) struct WorkspaceView {
     generation: u64,
     applied_generation: u64,
     failures: Vec<FailureSeen>,
+    endpoints: Vec<EndpointView>,
+    /// Where the editor opens; none when the workspace has no editor.
+    editor_url: Option<String>,
     created_at: Timestamp,
+}
+
+/// A port of a workspace, and where its owner opens it.
+#[derive(Debug, Serialize)]
+struct EndpointView {
+    name: String,
+    port: u16,
+    url: String,
+    editor: bool,
 }
 
 fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
@@ -88,10 +101,25 @@ fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         own_namespace: _,
         backend,
         source,
+        endpoints,
         created_at,
         life,
         events: _,
     } = workspace.clone();
+    let endpoints: Vec<_> = endpoints
+        .into_iter()
+        .map(|it| EndpointView {
+            url: url(
+                &api.external_url,
+                &api.workspaces_domain,
+                name.as_str(),
+                &it,
+            ),
+            name: it.name,
+            port: it.port,
+            editor: it.editor,
+        })
+        .collect();
     WorkspaceView {
         id,
         name: name.to_string(),
@@ -114,6 +142,11 @@ fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         generation: life.generation,
         applied_generation: life.applied_generation,
         failures: life.failures,
+        editor_url: endpoints
+            .iter()
+            .find(|it| it.editor)
+            .map(|it| it.url.clone()),
+        endpoints,
         created_at,
     }
 }

@@ -9,6 +9,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
     backend::{self, BackendKind},
+    endpoints,
     events::Events,
     reconcile::Orphan,
     render::{
@@ -93,7 +94,7 @@ impl Maker {
                 (orphan.workspace_id, orphan.namespace)
             }
         };
-        let workspace = Workspace {
+        let mut workspace = Workspace {
             id,
             own_namespace: namespace == name.own_namespace(),
             namespace,
@@ -107,6 +108,7 @@ impl Maker {
                 commit: devfile.commit,
                 devfile_path: devfile.path,
             },
+            endpoints: Vec::new(),
             created_at: now,
             life,
             events: Events::default(),
@@ -119,12 +121,17 @@ impl Maker {
             defaults: &self.defaults,
         };
         let flattened = with_repository(flattened, &workspace.source);
+        let declared = endpoints::of_devfile(&flattened);
         let rendered = backend::for_kind(kind).objects(&frame, flattened);
         let rendered = rendered.map_err(|error| wrong(vec![problem_of(&error)]))?;
         let problems = check_objects(&frame, &rendered.objects);
         if !problems.is_empty() {
             return Err(wrong(problems));
         }
+        workspace.endpoints = match kind {
+            BackendKind::Native => endpoints::of_services(&rendered.objects, &workspace.name),
+            BackendKind::Devworkspace => declared,
+        };
         notes.extend(rendered.notes.into_iter().map(|note| Note {
             field: note.path,
             reason: format!("{}: {}", note.what, note.why),
@@ -180,6 +187,7 @@ pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Worksp
         agent_id,
         backend: BackendKind::default(),
         source: Source::default(),
+        endpoints: Vec::new(),
         created_at: now,
         life: Life {
             desired: DesiredState::Terminated,

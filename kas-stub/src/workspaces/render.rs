@@ -22,7 +22,7 @@ pub(super) use repository::{repository_name, with_repository};
 /// GitLab's label with the id of the agent, on everything.
 const AGENT_ID_LABEL: &str = "agent.gitlab.com/id";
 /// The workspace's name, on everything, and what selects its Pods.
-const NAME_LABEL: &str = "workspaces.gitlab.com/name";
+pub(super) const NAME_LABEL: &str = "workspaces.gitlab.com/name";
 /// GitLab's annotation with the id of the workspace.
 const ID_ANNOTATION: &str = "workspaces.gitlab.com/id";
 /// cli-utils' annotation with the id of the inventory.

@@ -8,7 +8,7 @@ use model::{ActualState, DesiredState, WorkspaceName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{backend::BackendKind, events::Events};
+use super::{backend::BackendKind, endpoints::WorkspaceEndpoint, events::Events};
 
 /// A workspace: who it is, where it comes from, how far it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub(crate) struct Workspace {
     pub(crate) own_namespace: bool,
     pub(crate) backend: BackendKind,
     pub(crate) source: Source,
+    /// What people can open of it; empty for one that was made before this was kept.
+    #[serde(default)]
+    pub(crate) endpoints: Vec<WorkspaceEndpoint>,
     pub(crate) created_at: Timestamp,
     pub(crate) life: Life,
     pub(crate) events: Events,
