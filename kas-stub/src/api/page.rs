@@ -22,7 +22,7 @@ use crate::{
 };
 
 const CSP: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 #[derive(Deserialize)]
 pub(super) struct SignInForm {
@@ -50,11 +50,7 @@ pub(super) async fn style() -> impl IntoResponse {
 pub(super) async fn index(State(api): State<Api>, caller: Caller) -> Result<Html<String>, Problem> {
     caller.allow(Action::OpenPage, Resource::Server)?;
     if caller.allow(Action::ListAgents, Resource::Server).is_err() {
-        return Ok(page(
-            "Sign in",
-            "<p>To sign in, run this on the server's machine and open the link that it prints:</p>\
-             <pre>kas-stub sign-in-link --data-dir DIR</pre>",
-        ));
+        return Ok(ask_to_sign_in());
     }
     let mut body = String::from("<h2>Agents</h2>");
     let agents = api.directory.agents();
@@ -75,6 +71,15 @@ pub(super) async fn index(State(api): State<Api>, caller: Caller) -> Result<Html
         body.push_str("<form method=post action=/sign-out><button>Sign out</button></form>");
     }
     Ok(page("Agents", &body))
+}
+
+/// For who is not signed in.
+pub(super) fn ask_to_sign_in() -> Html<String> {
+    page(
+        "Sign in",
+        "<p>To sign in, run this on the server's machine and open the link that it prints:</p>\
+         <pre>kas-stub sign-in-link --data-dir DIR</pre>",
+    )
 }
 
 fn row(body: &mut String, agent: &AgentView) {
