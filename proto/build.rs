@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "gitlab/agent_configuration.proto",
     "gitlab/agent_registrar.proto",
     "gitlab/agentcfg.proto",
     "gitlab/kubernetes_api.proto",
     "gitlab/reverse_tunnel.proto",
+    "remote_development/access.proto",
     "remote_development/reconcile.proto",
 ];
 

@@ -1,5 +1,6 @@
 //! Wire messages ⇄ the agent's own types: the only place that knows both.
 
+pub(crate) mod access;
 pub(crate) mod configuration;
 pub(crate) mod http;
 pub(crate) mod reconcile;

@@ -3,6 +3,7 @@
 pub mod kubernetes_api;
 pub mod observability;
 pub mod remote_development;
+pub mod workspace_access;
 
 use crate::config::Config;
 use crate::module::Module;
@@ -18,5 +19,6 @@ pub async fn all(config: &Config, log_levels: LogLevels) -> anyhow::Result<Vec<B
         Box::new(observability::Observability::new(log_levels)),
         Box::new(kubernetes_api::KubernetesApi::try_new(config).await?),
         Box::new(remote_development::RemoteDevelopment::try_new(config).await?),
+        Box::new(workspace_access::WorkspaceAccess::try_new(config).await?),
     ])
 }

@@ -3,7 +3,8 @@
 mod agents;
 mod caller;
 mod logs;
-mod page;
+mod open_workspace;
+pub(crate) mod page;
 mod problem;
 mod tokens;
 mod workspaces;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
+    access::Access,
     agents::Presence,
     authorization::{Action, Resource},
     configuration::Configurations,
@@ -33,6 +35,7 @@ use crate::{
     tunnel::Tunnels,
     workspaces::{Maker, Workspaces},
 };
+pub(crate) use caller::COOKIE;
 use caller::Caller;
 use problem::Problem;
 
@@ -56,6 +59,7 @@ pub(crate) struct Api {
     pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) maker: Arc<Maker>,
     pub(crate) proxy: Arc<Proxy>,
+    pub(crate) access: Arc<Access>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -105,6 +109,7 @@ impl Api {
             .route("/sign-in/{code}", get(page::sign_in::confirm))
             .route("/sign-in", post(page::sign_in::sign_in))
             .route("/sign-out", post(page::sign_in::sign_out))
+            .route("/open-workspace", get(open_workspace::open))
             .layer(middleware::map_response(page::strict));
         Router::new()
             .nest("/api/v1", rest)

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access::{Access, AccessParts},
     agents::{AgentServices, AgentServicesParts, Presence},
     api::{self, Api},
     config::ServeConfig,
@@ -38,6 +39,8 @@ use people::PeopleService;
 
 /// The administrator's socket in the data folder.
 pub(crate) const SOCKET: &str = "admin.sock";
+/// The key of the cookies for hosts of workspaces, in the data folder.
+const ACCESS_KEY: &str = "access.key";
 /// How often expired credentials are looked for: they end within this.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// How many of those between writes of when tokens were last used: once a minute.
@@ -175,6 +178,20 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         Arc::clone(&metrics),
         &lifetime,
     ));
+    let workspaces_domain: Arc<str> = workspaces_domain.as_str().into();
+    let access = Arc::new(
+        Access::open(AccessParts {
+            directory: Arc::clone(&directory),
+            workspaces: Arc::clone(&workspaces),
+            tunnels: Arc::clone(&tunnels),
+            metrics: Arc::clone(&metrics),
+            external_url: Arc::clone(&external_url),
+            domain: Arc::clone(&workspaces_domain),
+            key_file: &data_dir.join(ACCESS_KEY),
+            lifetime: &lifetime,
+        })
+        .with_context(|| format!("the key in {}", data_dir.join(ACCESS_KEY).display()))?,
+    );
     let api = Api {
         directory: Arc::clone(&directory),
         configurations: Arc::clone(&configurations),
@@ -183,12 +200,13 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         sign_in,
         external_url,
         agent_url,
-        workspaces_domain: Arc::from(workspaces_domain.as_str()),
+        workspaces_domain,
         trusted_pem: tls.trusted_pem,
         git_policy,
         workspaces,
         maker: Arc::new(Maker::new(git, workspace_defaults, editor)),
         proxy: Arc::clone(&proxy),
+        access: Arc::clone(&access),
         stopping: lifetime.stopping.clone(),
     }
     .router();
@@ -204,7 +222,10 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     let plaintext = |address: SocketAddr| allow_plaintext || address.ip().is_loopback();
     let people_service = {
         let proxy = Arc::clone(&proxy);
-        move |info: ConnectionInfo| PeopleService::new(Arc::clone(&proxy), api.clone(), info)
+        move |info: ConnectionInfo| {
+            let (access, proxy) = (Arc::clone(&access), Arc::clone(&proxy));
+            PeopleService::new(access, proxy, api.clone(), info)
+        }
     };
     lifetime.tasks.spawn(listener::accept(
         Audience::Agents,

@@ -63,6 +63,8 @@ pub(crate) enum Action {
     ReadWorkspace,
     /// Starts, stops, restarts or deletes it.
     ChangeWorkspace,
+    /// Opens a port of it: its editor, for example.
+    OpenWorkspace,
     /// Serves as the agent: configuration, presence, tunnels.
     ServeAgent,
 }
@@ -72,6 +74,7 @@ pub(crate) enum Action {
 pub(crate) enum Resource {
     Server,
     Agent { id: u64 },
+    Workspace { owner: u64 },
 }
 
 /// The answer.
@@ -105,6 +108,10 @@ pub(crate) fn authorize(principal: &Principal, action: Action, resource: Resourc
             | A::ReadWorkspace
             | A::ChangeWorkspace,
         ) => true,
+        // What runs in a workspace acts as its owner, so that no role stands in for being it.
+        (Principal::Administrator { user_id, .. }, A::OpenWorkspace) => {
+            resource == Resource::Workspace { owner: *user_id }
+        }
         (Principal::Administrator { .. }, A::ServeAgent) => false,
         (Principal::Agent { agent_id }, A::ServeAgent)
         | (Principal::Webhook { agent_id }, A::NotifyPush) => {
@@ -124,6 +131,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action, resource: Resourc
             | A::CreateWorkspace
             | A::ReadWorkspace
             | A::ChangeWorkspace
+            | A::OpenWorkspace
             | A::ServeAgent,
         ) => false,
     };
@@ -141,7 +149,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action, resource: Resourc
 mod tests {
     use super::*;
 
-    const ACTIONS: [Action; 16] = [
+    const ACTIONS: [Action; 17] = [
         Action::ListAgents,
         Action::CreateAgent,
         Action::ReadAgent,
@@ -157,6 +165,7 @@ mod tests {
         Action::CreateWorkspace,
         Action::ReadWorkspace,
         Action::ChangeWorkspace,
+        Action::OpenWorkspace,
         Action::ServeAgent,
     ];
 
@@ -178,6 +187,7 @@ ListWorkspaces               +      +       +     -      -      -     -     ?
 CreateWorkspace              +      +       +     -      -      -     -     ?
 ReadWorkspace                +      +       +     -      -      -     -     ?
 ChangeWorkspace              +      +       +     -      -      -     -     ?
+OpenWorkspace                -      -       -     -      -      -     -     ?
 ServeAgent                   -      -       -     +      -      -     -     ?
 ";
 
@@ -208,6 +218,24 @@ ServeAgent                   -      -       -     +      -      -     -     ?
             table.push(line);
         }
         assert_eq!(table.join("\n"), TABLE.trim_matches('\n'));
+    }
+
+    #[test]
+    fn only_its_owner_opens_a_workspace() {
+        let open = |principal| {
+            authorize(
+                &principal,
+                Action::OpenWorkspace,
+                Resource::Workspace { owner: 1 },
+            )
+        };
+        for by in [Proof::Socket, Proof::Session, Proof::Token { token_id: 5 }] {
+            let person = |user_id| Principal::Administrator { user_id, by };
+            assert_eq!(open(person(1)), Decision::Allowed);
+            assert_eq!(open(person(2)), Decision::Forbidden);
+        }
+        assert_eq!(open(Principal::Agent { agent_id: 1 }), Decision::Forbidden);
+        assert_eq!(open(Principal::Anonymous), Decision::Unauthenticated);
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub(crate) struct Session {
     digest: Digest,
     pub(crate) user_id: u64,
     expires_at: Timestamp,
+    /// Cancelled when it ends, by signing out or by its age.
+    ended: Cut,
 }
 
 /// What `create_agent` gives, once.
@@ -193,6 +195,12 @@ impl Directory {
         let session = self.read().sessions.get(&digest).cloned()?;
         (session.digest.matches(&digest) && session.expires_at > Timestamp::now())
             .then_some(session)
+    }
+
+    /// A session by what is kept of its secret, for what was derived from it.
+    pub(crate) fn session_by_digest(&self, digest: &Digest) -> Option<Arc<Session>> {
+        let session = self.read().sessions.get(digest).cloned()?;
+        (session.expires_at > Timestamp::now()).then_some(session)
     }
 
     /// All tokens of an owner, revoked ones too, oldest first.
@@ -351,6 +359,7 @@ impl Directory {
             digest: secret.digest(),
             user_id,
             expires_at: Timestamp::now() + SESSION_LENGTH,
+            ended: Cut::new(),
         });
         let mut writes = vec![records::write(
             Kind::Session,
@@ -374,6 +383,7 @@ impl Directory {
         self.append(writes).await?;
         let mut index = self.write();
         if let Some(oldest) = oldest {
+            oldest.ended.cancel();
             index.sessions.remove(&oldest.digest);
         }
         index.sessions.insert(session.digest, session);
@@ -384,6 +394,7 @@ impl Directory {
         let _writing = self.writing.lock().await;
         if self.read().sessions.contains_key(&session.digest) {
             self.append(vec![session.end()]).await?;
+            session.ended.cancel();
             self.write().sessions.remove(&session.digest);
         }
         Ok(())
@@ -428,6 +439,7 @@ impl Directory {
         }
         let mut index = self.write();
         for session in sessions {
+            session.ended.cancel();
             index.sessions.remove(&session.digest);
         }
         Ok(())
@@ -468,6 +480,16 @@ impl Index {
 }
 
 impl Session {
+    /// What is kept of its secret.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Ends when the session does.
+    pub(crate) fn ended(&self) -> &Cut {
+        &self.ended
+    }
+
     fn end(&self) -> Write {
         Write {
             kind: Kind::Session,

@@ -21,6 +21,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 
+mod access;
 mod agents;
 mod api;
 mod authorization;

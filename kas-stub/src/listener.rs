@@ -5,7 +5,7 @@ mod io;
 use std::{
     convert::Infallible,
     error::Error as StdError,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -118,6 +118,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) tls: bool,
     /// By the Unix socket: the peer is the server's own user.
     pub(crate) socket: bool,
+    /// Where it comes from; none by the socket.
+    pub(crate) peer: Option<IpAddr>,
 }
 
 /// Where connections come from.
@@ -238,6 +240,7 @@ impl Accepted {
                     id,
                     tls: false,
                     socket: true,
+                    peer: None,
                 };
                 return Some((Io::Unix(stream), info));
             }
@@ -276,6 +279,7 @@ impl Accepted {
                     id,
                     tls,
                     socket: false,
+                    peer: Some(peer.ip()),
                 },
             )),
             Ok(None) => {

@@ -87,6 +87,7 @@ pub(crate) struct Metrics {
     connections: Family<ListenerLabel, Gauge>,
     connections_refused: Family<ListenerLabel, Counter>,
     retried: Counter<u64, AtomicU64>,
+    opened: Family<OutcomeLabel, Counter>,
 }
 
 impl Metrics {
@@ -105,6 +106,7 @@ impl Metrics {
             connections: Family::default(),
             connections_refused: Family::default(),
             retried: Counter::default(),
+            opened: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -163,6 +165,11 @@ impl Metrics {
             "Requests sent again through another tunnel",
             metrics.retried.clone(),
         );
+        registry.register(
+            "workspace_requests",
+            "Requests to hosts of workspaces by outcome",
+            metrics.opened.clone(),
+        );
         Self {
             registry,
             ..metrics
@@ -181,6 +188,11 @@ impl Metrics {
     pub(crate) fn proxied(&self, outcome: Outcome) {
         let outcome = outcome.label();
         self.proxied.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a request to a workspace; the outcome is from a closed set.
+    pub(crate) fn opened(&self, outcome: &'static str) {
+        self.opened.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(crate) fn found_tunnel(&self, after: Duration) {

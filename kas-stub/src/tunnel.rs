@@ -29,7 +29,7 @@ use proto::reverse_tunnel::rpc::{ConnectRequest, ConnectResponse};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-pub(crate) use call::{Call, CallError, CallSender, Event};
+pub(crate) use call::{Call, CallError, CallSender, Event, PolledSender};
 pub(crate) use connect::ConnectStream;
 pub(crate) use registry::{OpenError, Opening, TunnelCounts, Tunnels};
 

@@ -21,6 +21,12 @@ pub enum Code {
     InvalidArgument,
     /// The deadline passed.
     DeadlineExceeded,
+    /// What was asked for does not exist.
+    NotFound,
+    /// What was asked for is not allowed.
+    PermissionDenied,
+    /// What was asked for is not as it would have to be.
+    FailedPrecondition,
     /// Nothing serves this method.
     Unimplemented,
     /// A defect, or a peer that breaks the protocol.
@@ -35,6 +41,9 @@ impl From<Code> for i32 {
             Code::Cancelled => 1,
             Code::InvalidArgument => 3,
             Code::DeadlineExceeded => 4,
+            Code::NotFound => 5,
+            Code::PermissionDenied => 7,
+            Code::FailedPrecondition => 9,
             Code::Unimplemented => 12,
             Code::Internal => 13,
             Code::Unavailable => 14,

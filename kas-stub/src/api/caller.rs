@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The browser's session.
-pub(super) const COOKIE: &str = "kas_stub_session";
+pub(crate) const COOKIE: &str = "kas_stub_session";
 
 /// A request's principal; asks `authorize` for it, and writes the audit log.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What is served on one connection of a person: the Kubernetes proxy, or the API and page.
+//! What is served on one connection of a person: a host of a workspace, the Kubernetes proxy, or the API and page.
 
 use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
@@ -8,20 +8,32 @@ use hyper::body::Incoming;
 use tower::Service as _;
 
 use crate::{
+    access::Access,
     listener::ConnectionInfo,
     proxy::{self, Proxy},
 };
 
 #[derive(Clone, Debug)]
 pub(super) struct PeopleService {
+    access: Arc<Access>,
     proxy: Arc<Proxy>,
     api: Router,
     info: ConnectionInfo,
 }
 
 impl PeopleService {
-    pub(super) fn new(proxy: Arc<Proxy>, api: Router, info: ConnectionInfo) -> Self {
-        Self { proxy, api, info }
+    pub(super) fn new(
+        access: Arc<Access>,
+        proxy: Arc<Proxy>,
+        api: Router,
+        info: ConnectionInfo,
+    ) -> Self {
+        Self {
+            access,
+            proxy,
+            api,
+            info,
+        }
     }
 }
 
@@ -31,6 +43,11 @@ impl hyper::service::Service<Request<Incoming>> for PeopleService {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        // First: what a workspace's page asks of its own host is never the platform's.
+        if let Some(host) = self.access.host_of(&request) {
+            let (access, info) = (Arc::clone(&self.access), self.info);
+            return Box::pin(async move { Ok(access.handle(host, request, info).await) });
+        }
         if request.uri().path().starts_with(proxy::PREFIX) {
             let proxy = Arc::clone(&self.proxy);
             return Box::pin(async move { Ok(proxy.handle(request).await) });

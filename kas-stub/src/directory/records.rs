@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use model::agent_name::AgentName;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Agent, Error, Result, Session, TokenOwner};
+use super::{Agent, Cut, Error, Result, Session, TokenOwner};
 use crate::{
     secret::Digest,
     store::{Kind, Store, Write},
@@ -80,6 +80,7 @@ impl SessionRecord {
             digest: self.sha256,
             user_id: self.user_id,
             expires_at: self.expires_at,
+            ended: Cut::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ use proto::reverse_tunnel::rpc::{
     CloseSend, ConnectResponse, connect_request::Msg, connect_response,
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
 use tonic::{Code, Status};
 
 use super::{
@@ -54,6 +55,10 @@ pub(crate) struct Call {
 /// The sending half of a call, for a body that is sent while the answer is read.
 #[derive(Clone, Debug)]
 pub(crate) struct CallSender(mpsc::Sender<ConnectResponse>);
+
+/// The sending half of a call, for a writer that is polled. It sends nothing more after [`Self::close`].
+#[derive(Debug)]
+pub(crate) struct PolledSender(PollSender<ConnectResponse>);
 
 /// The call is over; nothing more can be sent.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -184,9 +189,34 @@ impl CallSender {
         self.0.send(message(data)).await.map_err(|_| CallOver)
     }
 
+    /// The same for writers that are polled.
+    pub(crate) fn into_polled(self) -> PolledSender {
+        PolledSender(PollSender::new(self.0))
+    }
+
     /// Says that no more messages come.
     pub(crate) async fn close(self) -> Result<(), CallOver> {
         let close = frame(connect_response::Msg::CloseSend(CloseSend {}));
         self.0.send(close).await.map_err(|_| CallOver)
+    }
+}
+
+impl PolledSender {
+    /// Waits until the tunnel takes one more message.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallOver>> {
+        self.0.poll_reserve(cx).map_err(|_| CallOver)
+    }
+
+    /// Sends a message; only after [`Self::poll_ready`] said that it may.
+    pub(crate) fn send(&mut self, data: Bytes) -> Result<(), CallOver> {
+        self.0.send_item(message(data)).map_err(|_| CallOver)
+    }
+
+    /// Says that no more messages come; only after [`Self::poll_ready`] said that it may.
+    pub(crate) fn close(&mut self) -> Result<(), CallOver> {
+        let close = frame(connect_response::Msg::CloseSend(CloseSend {}));
+        let closed = self.0.send_item(close).map_err(|_| CallOver);
+        self.0.close();
+        closed
     }
 }

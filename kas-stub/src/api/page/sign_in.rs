@@ -34,8 +34,8 @@ struct SignInPage<'a> {
 }
 
 /// How one signs in.
-pub(super) fn how() -> Response {
-    show(StatusCode::OK, &SignInPage { code: None })
+pub(in crate::api) fn how(status: StatusCode) -> Response {
+    show(status, &SignInPage { code: None })
 }
 
 /// Asks before it signs in: a preview of the link, which only reads, does not use it up.

@@ -94,7 +94,7 @@ pub(in crate::api) async fn index(
 ) -> Result<Response, Failed> {
     caller.allow(Action::OpenPage, Resource::Server)?;
     if caller.allow(Action::ListAgents, Resource::Server).is_err() {
-        return Ok(sign_in::how());
+        return Ok(sign_in::how(StatusCode::OK));
     }
     caller.allow(Action::ListWorkspaces, Resource::Server)?;
     let workspaces = api.workspaces.list();
