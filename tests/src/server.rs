@@ -63,10 +63,18 @@ impl Server {
     /// # Errors
     /// When it does not; then with the end of its log.
     pub fn start(data_dir: &Path, log: &Path) -> Result<Self> {
+        Self::start_with_editor(data_dir, log, NO_EDITOR)
+    }
+
+    /// As [`Server::start`]; new workspaces get this editor.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with_editor(data_dir: &Path, log: &Path, editor: &'static str) -> Result<Self> {
         let mut server = Self {
             data_dir: data_dir.to_owned(),
             log: log.to_owned(),
-            editor: NO_EDITOR,
+            editor,
             process: None,
         };
         server.start_again()?;

@@ -32,6 +32,11 @@ done
 pub struct PushToken(String);
 
 impl PushToken {
+    /// One that is known already.
+    pub fn of(secret: &str) -> Self {
+        Self(secret.to_owned())
+    }
+
     /// For a program's environment.
     pub fn secret(&self) -> &str {
         &self.0

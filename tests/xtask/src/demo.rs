@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a cluster, a server, an agent by its chart, and a person with kubectl. Every sentence it prints is
+//! `cargo xtask demo`: a cluster, a server, an agent by its chart, a person with kubectl and one with a browser. Every sentence it prints is
 //! something it has just seen to work.
 //!
 //! The cluster and the programs on the host stay when it ends, until `cargo xtask demo down`. The latter belong to a
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use harness::cluster::{Cluster, Options};
+use harness::git_server::PushToken;
 use harness::step::step;
 use harness::tools::Tools;
 use harness::watchdog::Watchdog;
@@ -93,7 +94,7 @@ fn show(arguments: &DemoArgs) -> Result<()> {
         "demo",
         "down",
     ])?;
-    let shown = steps();
+    let shown = steps(arguments.once);
     if arguments.once {
         if shown.is_err() {
             print_logs();
@@ -122,9 +123,11 @@ struct Demo {
     kubeconfig: PathBuf,
     kubectl: PathBuf,
     project_url: String,
+    sign_in_link: String,
+    push_token: PushToken,
 }
 
-fn steps() -> Result<Demo> {
+fn steps(with_browser: bool) -> Result<Demo> {
     let started = Instant::now();
     step("Build the server and the agent", cargo::build_programs)?;
     let tools = step(
@@ -134,6 +137,7 @@ fn steps() -> Result<Demo> {
     let image = step("Make the images", || {
         images::ensure_base(&tools)?;
         images::tools_image(&tools)?;
+        images::editor_image(&tools)?;
         tests::release::image(&tools)
     })?;
     let cluster = step("Start the cluster", || Cluster::up(&Options::default()))?;
@@ -212,7 +216,11 @@ fn steps() -> Result<Demo> {
             Ok(())
         },
     )?;
-    workspace::steps(&cluster, &server, &ready.sample_url)?;
+    workspace::steps(&cluster, &server, &ready)?;
+    if with_browser {
+        workspace::day(&server, &ready)?;
+    }
+    let sign_in_link = workspace::sign_in_link(&server)?;
     say(&format!(
         "Everything was seen to work, in {:.0} s.",
         started.elapsed().as_secs_f64()
@@ -221,6 +229,8 @@ fn steps() -> Result<Demo> {
         kubectl: tools.kubectl.clone(),
         kubeconfig,
         project_url: ready.project_url,
+        sign_in_link,
+        push_token: ready.push_token,
     })
 }
 
@@ -375,7 +385,21 @@ impl Demo {
     #[expect(clippy::print_stdout, reason = "what the demo ends with")]
     fn invite(&self) {
         let kubectl = self.kubectl.display();
-        println!("\nThe demo runs. Try:\n");
+        println!(
+            "\nThe demo runs. Open this in a browser on this machine, and accept its certificate:\n"
+        );
+        println!("  {}\n", self.sign_in_link);
+        println!(
+            "Click Sign in, then Open beside the workspace: an editor with the sample project. Change a file, run"
+        );
+        println!(
+            "`python3 -m unittest` and `python3 app.py` in its terminal (the app's own address is on the workspace's"
+        );
+        println!(
+            "page), commit and push (user dev, password {}).",
+            self.push_token.secret()
+        );
+        println!("New workspace makes another one. At a terminal, try:\n");
         println!("  export KUBECONFIG={}", self.kubeconfig.display());
         println!("  {kubectl} get pods -A -w");
         println!("  {kubectl} exec -it -n {PLAYGROUND} {SHELL} -- sh");

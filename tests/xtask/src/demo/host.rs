@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use harness::git_server::GitServer;
+use harness::git_server::{GitServer, PushToken};
 use harness::{cluster, wait};
 use serde_json::{Value, json};
 use tests::project::Project;
@@ -18,6 +18,10 @@ use super::{AGENT, FIRST_CONFIGURATION, folder};
 /// From start to ready: making keys and the project.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(15);
+/// Somebody who tries the demo pushes within a day.
+const PUSH_TOKEN_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+const SAMPLE: &str = "demo/sample";
+const EDITOR: &str = "code-server";
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What the host tells once it is ready.
@@ -27,6 +31,8 @@ pub(crate) struct Ready {
     pub(crate) project_url: String,
     /// A repository with a devfile.
     pub(crate) sample_url: String,
+    /// What that repository takes a push with.
+    pub(crate) push_token: PushToken,
 }
 
 pub(crate) fn server_data() -> PathBuf {
@@ -54,6 +60,7 @@ impl Ready {
             agent_token: value["agent_token"].as_str()?.to_owned(),
             project_url: value["project_url"].as_str()?.to_owned(),
             sample_url: value["sample_url"].as_str()?.to_owned(),
+            push_token: PushToken::of(value["push_token"].as_str()?),
         };
         is_host(ready.pid).then_some(ready)
     }
@@ -110,19 +117,21 @@ pub(crate) fn end() -> Result<()> {
 
 /// The host itself: starts everything, tells so, and stays until its file is taken away.
 pub(crate) fn run() -> Result<()> {
-    let server = Server::start(&server_data(), &server_log())?;
+    let server = Server::start_with_editor(&server_data(), &server_log(), EDITOR)?;
     let address = format!("{}:{}", cluster::HOST_ADDRESS, cluster::GIT_PORT);
     let git = GitServer::start_in(&folder().join("git"), &address)?;
     let name = "demo/agents";
     let project = Project::create(&git, name, AGENT, FIRST_CONFIGURATION)?;
     let agent = server.create_agent(AGENT, Some(&git.url(name)))?;
     project.tell_pushes(&git, &agent, &server.ca_file()?)?;
-    let sample = super::workspace::create_sample(&git)?;
+    let sample = tests::sample::create(&git, SAMPLE)?;
+    let push = git.require_push_token(SAMPLE, PUSH_TOKEN_LASTS)?;
     tell(&json!({
         "pid": std::process::id(),
         "agent_token": agent.token,
         "project_url": git.url(name),
         "sample_url": sample,
+        "push_token": push.secret(),
     }))?;
     let mut server = server;
     while ready_file().exists() {
