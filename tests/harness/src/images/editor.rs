@@ -36,7 +36,7 @@ const NEEDS: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// When npm cannot fetch it, or a program for building it is missing.
-pub fn editor_image(tools: &Tools) -> Result<&'static str> {
+pub fn editor(tools: &Tools) -> Result<&'static str> {
     let _lock = lock()?;
     let files = files()?;
     let made_of = inputs(tools, None)?.text(&files.to_string_lossy());
@@ -49,7 +49,7 @@ pub fn editor_image(tools: &Tools) -> Result<&'static str> {
 /// Writes the image under this name to the OCI archive `output`, for a registry elsewhere. Needs no cluster.
 ///
 /// # Errors
-/// As [`editor_image`].
+/// As [`editor`].
 pub fn editor_archive(tools: &Tools, name: &str, output: &Path) -> Result<()> {
     let _lock = lock()?;
     pack(tools, &files()?, &Scratch::new()?, name, output)
