@@ -64,8 +64,12 @@ fn pack(tools: &Tools, files: &Path, scratch: &Scratch, name: &str, output: &Pat
 /// The archive of the editor's files in the cache, made when it is not there; with the lock held.
 fn files() -> Result<PathBuf> {
     let script = paths::cluster_sources().join("editor/build.sh");
+    let versions = [CODE_SERVER, NODE, MOUNT];
     let made_of = Inputs::default().file(&script)?;
-    let hash = made_of.text(include_str!("editor.rs")).name();
+    let hash = versions
+        .iter()
+        .fold(made_of, |it, text| it.text(text))
+        .name();
     let folder = images_folder().join(format!("editor-{hash}"));
     if !folder.exists() {
         ensure_programs()?;
@@ -73,8 +77,7 @@ fn files() -> Result<PathBuf> {
         let work = scratch.folder("editor")?;
         let what = format!("make the files of the image {EDITOR} (the first time: three minutes)");
         step::step(&what, || {
-            let arguments = [CODE_SERVER, NODE, MOUNT];
-            step::run(Command::new(script).arg(&work).args(arguments))
+            step::run(Command::new(script).arg(&work).args(versions))
         })?;
         let part = scratch.folder("part")?;
         fs::rename(work.join(FILES), part.join(FILES)).context("the editor was not packed")?;
