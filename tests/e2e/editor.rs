@@ -66,7 +66,7 @@ terminal.onExit(() => { console.log('said ' + said.trim()); process.exit(0); });
 "#;
 
 fn editor(world: &mut World) -> Result<()> {
-    images::editor_image(world.cluster.tools())?;
+    images::editor(world.cluster.tools())?;
     world.server.restart_with_editor("code-server")?;
     let result = both(world);
     world.server.restart_with_editor(NO_EDITOR)?;

@@ -26,6 +26,13 @@ pub fn dev_workspace(devfile: &Devfile, options: &RenderOptions) -> Result<Rende
             "a DevWorkspace has no place for it",
         );
     }
+    if options.editor.is_some() {
+        notes.add(
+            "components",
+            "no editor is brought in",
+            "it is brought into Deployments only; name one as a component of the devfile",
+        );
+    }
     fit(&mut template, &mut notes);
     tell(&template, &mut notes);
     let mut spec = Map::new();

@@ -387,6 +387,44 @@ mod tests {
     }
 
     #[test]
+    fn an_editor_that_ends_starts_again_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, end) = (folder.path().join("log"), folder.path().join("end"));
+        let editor = Editor {
+            name: "edit".into(),
+            image: String::new(),
+            path: String::new(),
+            inject: Vec::new(),
+            // It ends the script around it when it was started twice.
+            command: format!(
+                "echo \"color $COLOR\"; [ -e {0} ] && kill $PPID; : >{0}; exit 7",
+                end.display()
+            ),
+            port: 1,
+            memory_limit: String::new(),
+            memory_request: String::new(),
+            env: vec![("COLOR".into(), "it's blue".into())],
+        };
+        let script = editor_script(&editor).replace(EDITOR_LOG, log.to_str().unwrap());
+        let start = std::time::Instant::now();
+        let (code, out) = sh(&script);
+        assert_eq!((code, out.as_str()), (0, ""));
+        assert!(start.elapsed() < std::time::Duration::from_millis(900));
+        let expected = "[edit] starts\ncolor it's blue\n\
+                        [edit] ended with exit code 7; starts again in 1 s\n\
+                        [edit] starts\ncolor it's blue\n";
+        let deadline = start + std::time::Duration::from_secs(20);
+        loop {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            if text == expected {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{text}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
     fn a_folder_runs_no_commands() {
         assert_eq!(
             expandable("$HOME/$(id)`id`\""),

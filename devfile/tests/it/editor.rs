@@ -1,5 +1,7 @@
 use devfile::flatten::{FlattenOptions, NoFetch, flatten};
-use devfile::render::{Editor, PlacedEditor, RenderError, RenderOptions, Rendered, render};
+use devfile::render::{
+    Editor, PlacedEditor, RenderError, RenderOptions, Rendered, dev_workspace, render,
+};
 use serde_json::{Value, json};
 
 fn editor() -> Editor {
@@ -293,6 +295,23 @@ fn the_same_devfile_gives_the_same_bytes() {
     let text = devfile(&[("a", "", ""), ("b", "", "")], "");
     let bytes = || serde_json::to_string(&rendered(&text).objects).unwrap();
     assert_eq!(bytes(), bytes());
+}
+
+#[test]
+fn a_dev_workspace_says_that_it_has_none() {
+    let text = devfile(&[("tools", "", "")], "");
+    let found = flatten(
+        "/w/devfile.yaml",
+        &text,
+        &FlattenOptions::default(),
+        &mut NoFetch,
+    );
+    let mut options = RenderOptions::new("demo", "team");
+    options.editor = Some(editor());
+    let rendered = dev_workspace(&found.devfile.unwrap(), &options).unwrap();
+    assert_eq!(rendered.editor, None);
+    let notes: Vec<_> = rendered.notes.iter().map(|it| it.what.as_str()).collect();
+    assert!(notes.contains(&"no editor is brought in"), "{notes:?}");
 }
 
 #[test]

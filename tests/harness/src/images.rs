@@ -18,7 +18,7 @@ use crate::{paths, step, tools};
 pub(crate) use base::base_folder;
 use base::busybox_root;
 pub use base::ensure_base;
-pub use editor::{EDITOR, editor_archive, editor_image};
+pub use editor::{EDITOR, editor, editor_archive};
 pub use on_demand::{Filling, TOOLS, stand_in, tools_image};
 pub(crate) use on_demand::{Program, on_demand_folder, program_image};
 

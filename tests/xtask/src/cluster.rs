@@ -106,7 +106,7 @@ pub(crate) fn run(args: ClusterArgs) -> Result<()> {
             Ok(())
         }
         ClusterCommand::Editor => {
-            println!("{}", images::editor_image(running()?.tools())?);
+            println!("{}", images::editor(running()?.tools())?);
             Ok(())
         }
         ClusterCommand::Kwok { nodes } => fake_nodes(&running()?, nodes),

@@ -36,7 +36,7 @@ const NEEDS: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// When npm cannot fetch it, or a program for building it is missing.
-pub fn editor_image(tools: &Tools) -> Result<&'static str> {
+pub fn editor(tools: &Tools) -> Result<&'static str> {
     let _lock = lock()?;
     let files = files()?;
     let made_of = inputs(tools, None)?.text(&files.to_string_lossy());
@@ -49,7 +49,7 @@ pub fn editor_image(tools: &Tools) -> Result<&'static str> {
 /// Writes the image under this name to the OCI archive `output`, for a registry elsewhere. Needs no cluster.
 ///
 /// # Errors
-/// As [`editor_image`].
+/// As [`editor`].
 pub fn editor_archive(tools: &Tools, name: &str, output: &Path) -> Result<()> {
     let _lock = lock()?;
     pack(tools, &files()?, &Scratch::new()?, name, output)
@@ -64,8 +64,12 @@ fn pack(tools: &Tools, files: &Path, scratch: &Scratch, name: &str, output: &Pat
 /// The archive of the editor's files in the cache, made when it is not there; with the lock held.
 fn files() -> Result<PathBuf> {
     let script = paths::cluster_sources().join("editor/build.sh");
+    let versions = [CODE_SERVER, NODE, MOUNT];
     let made_of = Inputs::default().file(&script)?;
-    let hash = made_of.text(include_str!("editor.rs")).name();
+    let hash = versions
+        .iter()
+        .fold(made_of, |it, text| it.text(text))
+        .name();
     let folder = images_folder().join(format!("editor-{hash}"));
     if !folder.exists() {
         ensure_programs()?;
@@ -73,8 +77,7 @@ fn files() -> Result<PathBuf> {
         let work = scratch.folder("editor")?;
         let what = format!("make the files of the image {EDITOR} (the first time: three minutes)");
         step::step(&what, || {
-            let arguments = [CODE_SERVER, NODE, MOUNT];
-            step::run(Command::new(script).arg(&work).args(arguments))
+            step::run(Command::new(script).arg(&work).args(versions))
         })?;
         let part = scratch.folder("part")?;
         fs::rename(work.join(FILES), part.join(FILES)).context("the editor was not packed")?;
