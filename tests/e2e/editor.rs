@@ -10,7 +10,7 @@ use serde_json::Value;
 use tests::server::NO_EDITOR;
 
 use crate::Test;
-use crate::workspaces::{LIFE, delete, repository, workspace};
+use crate::workspaces::{delete, repository, workspace};
 use crate::world::World;
 
 pub(crate) const TESTS: &[Test] = &[(
