@@ -146,6 +146,21 @@ fn wait_open(browser: &Browser, url: &str, limit: Duration) -> Result<String> {
     })
 }
 
+/// Starts the program in a workspace, and opens it as its owner.
+pub(crate) fn open_program(
+    world: &World,
+    workspace: &str,
+    namespace: &str,
+    deployment: &str,
+) -> Result<()> {
+    start_program(world, namespace, deployment)?;
+    let owner = Browser::new(world, "owner")?;
+    owner.sign_in(world)?;
+    let text = wait_open(&owner, &url(8080, workspace, "/"), CALL)?;
+    ensure!(text.starts_with("from the workspace"), "{text}");
+    Ok(())
+}
+
 fn opens(world: &mut World) -> Result<()> {
     let repository = repository(world, "open", DEVFILE)?;
     let made = workspace(world, &["create", &repository, "--name", "open"])?;
