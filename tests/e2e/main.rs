@@ -5,6 +5,7 @@
 //! Run by `cargo xtask test e2e`, which builds everything and starts the cluster; as root.
 #![expect(clippy::print_stdout, reason = "a test run tells its results")]
 
+mod access;
 mod browser;
 mod configuration;
 mod devfiles;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        access::TESTS,
         browser::TESTS,
         failures::TESTS,
         editor::TESTS,

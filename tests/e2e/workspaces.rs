@@ -8,8 +8,8 @@ use harness::wait::wait_until;
 use serde_json::Value;
 use tests::command::{self, outcome};
 
-use crate::Test;
 use crate::world::{CALL, MAIN, World};
+use crate::{Test, access};
 
 pub(crate) const TESTS: &[Test] = &[
     (
@@ -225,6 +225,8 @@ fn by_the_operator(world: &mut World) -> Result<()> {
         "jsonpath={.status.phase}",
     ];
     ensure!(world.admin(&phase)? == "Running");
+    let deployment = world.admin(&["get", "deployment", "-n", namespace, "-o", "name"])?;
+    access::open_program(world, "operated", namespace, deployment.trim())?;
     let stopped = workspace(world, &["stop", "operated"])?;
     ensure!(stopped["actual_state"] == "Stopped", "{stopped:#}");
     let started = workspace(world, &["start", "operated"])?;

@@ -138,6 +138,18 @@ impl Server {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
+    /// The most bytes that it ever had in memory.
+    ///
+    /// # Errors
+    /// When it does not run, or the system does not tell.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let process = self.process.as_ref().context("the server does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(kib.context("no VmHWM")?.parse::<u64>()? * 1024)
+    }
+
     /// Its log.
     pub fn log(&self) -> &Path {
         &self.log

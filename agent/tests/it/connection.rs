@@ -16,7 +16,10 @@ async fn the_agent_presents_itself() {
     let tunnel = world.kas.tunnel().await;
     assert_eq!(
         tunnel.services,
-        ["/gitlab.agent.kubernetes_api.rpc.KubernetesApi/MakeRequest"]
+        [
+            "/gitlab.agent.kubernetes_api.rpc.KubernetesApi/MakeRequest",
+            "/remote_development.rpc.WorkspaceAccess/Dial",
+        ]
     );
     let script = &world.kas.script;
     eventually("a registration with the cluster's version", async || {

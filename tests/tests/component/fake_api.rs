@@ -8,6 +8,7 @@
 //! | `POST /echo` | the body, as it comes |
 //! | `GET /watch` | one line per [`FakeApi::emit`], until the client goes |
 //! | `GET /status/<code>` | that status code |
+//! | `GET /api/v1/services`, also of a namespace | what [`FakeApi::set_services`] said; a watch of them says nothing |
 //! | `POST /exec` with `Upgrade` | 101, then every byte back; after the client's end of stream `bye`, then the end |
 
 use std::convert::Infallible;
@@ -38,6 +39,7 @@ pub(crate) struct FakeApi {
 }
 
 struct Shared {
+    services: std::sync::Mutex<Vec<serde_json::Value>>,
     lines: broadcast::Sender<String>,
     /// How many watches and upgraded connections are open just now.
     open: watch::Sender<usize>,
@@ -48,6 +50,7 @@ impl FakeApi {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            services: std::sync::Mutex::default(),
             lines: broadcast::channel(64).0,
             open: watch::Sender::new(0),
         });
@@ -71,6 +74,11 @@ impl FakeApi {
         );
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    /// What there is of Services from now on; watches do not tell it.
+    pub(crate) fn set_services(&self, services: Vec<serde_json::Value>) {
+        *self.shared.services.lock().unwrap() = services;
     }
 
     /// Sends a line down every open watch.
@@ -140,6 +148,10 @@ fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
                 "headers": headers,
             }))
         }
+        (&Method::GET, path) if path.starts_with("/api/v1/") && path.ends_with("/services") => {
+            let query = request.uri().query().unwrap_or_default();
+            services(path, query, &shared)
+        }
         (&Method::GET, "/watch") => watch_lines(shared),
         (&Method::POST, "/exec") => upgrade(request, shared),
         (_, path) => {
@@ -177,6 +189,22 @@ fn watch_lines(shared: Arc<Shared>) -> Response<Body> {
         Some((Ok(Frame::data(Bytes::from(line + "\n"))), (lines, open)))
     });
     Response::new(StreamBody::new(stream).boxed())
+}
+
+fn services(path: &str, query: &str, shared: &Shared) -> Response<Body> {
+    if query.contains("watch=") {
+        let silent = futures::stream::pending::<Result<Frame<Bytes>, hyper::Error>>();
+        return Response::new(StreamBody::new(silent).boxed());
+    }
+    let namespace = path.split('/').nth(4).filter(|it| *it != "services");
+    let services = shared.services.lock().unwrap();
+    let items: Vec<_> = services
+        .iter()
+        .filter(|it| namespace.is_none_or(|namespace| it["metadata"]["namespace"] == namespace))
+        .collect();
+    json(serde_json::json!({
+        "kind": "ServiceList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items,
+    }))
 }
 
 fn upgrade(mut request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {

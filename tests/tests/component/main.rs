@@ -3,8 +3,11 @@
 //! says is tested on the cluster (`e2e`).
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod access;
 mod calls;
 mod client;
 mod fake_api;
+mod git;
 mod rig;
 mod troubles;
+mod upstream;
