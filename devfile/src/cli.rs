@@ -11,8 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use devfile::code::Code;
-use devfile::flatten::{FlattenOptions, Flattened, flatten};
+use devfile::flatten::{FlattenOptions, Flattened};
 use devfile::render::{self, RenderOptions};
+use devfile::text::flatten_bytes;
 use devfile::validate::Rules;
 use serde_json::json;
 
@@ -230,8 +231,8 @@ fn run(command: Command) -> Result<(String, ExitCode), Failure> {
 
 fn one(input: &str, options: &FlattenOptions) -> Result<(String, Flattened), Failure> {
     let mut fetch = CommandFetch;
-    let input = input::read(input, &mut fetch)?;
-    let flattened = flatten(&input.name, &input.text, options, &mut fetch);
+    let input = input::read(input)?;
+    let flattened = flatten_bytes(&input.name, input.bytes, options, &mut fetch);
     Ok((input.name, flattened))
 }
 

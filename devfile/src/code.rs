@@ -57,6 +57,8 @@ impl Code {
 }
 
 codes! {
+    NotUtf8 "not-utf8" Error Schema "The text is no UTF-8."
+        "Devfiles are UTF-8, with or without a byte-order mark. The place shown is the first byte that does not fit. Save the file as UTF-8; iconv -f LATIN1 -t UTF-8 converts an old one."
     YamlSyntax "yaml-syntax" Error Schema "The text is no YAML."
         "The YAML reader stopped at the place shown. Frequent causes: a tab in the indentation, a value that starts with one of {[*&!%@` without quotes, or a colon with a space inside a value."
     DuplicateKey "duplicate-key" Error Schema "A mapping has the same key twice."
