@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use devfile::code::Code;
-use devfile::flatten::{FlattenOptions, Flattened};
+use devfile::flatten::{FlattenOptions, Flattened, Style};
 use devfile::render::{self, RenderOptions};
 use devfile::text::flatten_bytes;
 use devfile::validate::Rules;
@@ -90,6 +90,14 @@ enum RuleName {
     Cluster,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StyleName {
+    /// Nothing may be defined twice
+    Library,
+    /// Volumes of one name become one, container contributions are merged
+    Operator,
+}
+
 #[derive(Debug, Args)]
 struct Common {
     /// Form of the output.
@@ -106,6 +114,9 @@ struct Common {
     /// Refuses several commands of a kind without a default, as the Go library does.
     #[arg(long)]
     strict_defaults: bool,
+    /// Whose way parents and plugins are drawn in.
+    #[arg(long, value_enum, default_value = "library")]
+    style: StyleName,
     /// A variable's value, which wins over the devfile's own.
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     variables: Vec<String>,
@@ -134,6 +145,10 @@ impl Common {
             variables.insert(name.to_owned(), value.to_owned());
         }
         Ok(FlattenOptions {
+            style: match self.style {
+                StyleName::Library => Style::Library,
+                StyleName::Operator => Style::Operator,
+            },
             variables,
             registries: self.registries.clone(),
             rules: Rules {
