@@ -11,8 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use devfile::code::Code;
-use devfile::flatten::{FlattenOptions, Flattened, flatten};
+use devfile::flatten::{FlattenOptions, Flattened, Style};
 use devfile::render::{self, RenderOptions};
+use devfile::text::flatten_bytes;
 use devfile::validate::Rules;
 use serde_json::json;
 
@@ -89,6 +90,14 @@ enum RuleName {
     Cluster,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StyleName {
+    /// Nothing may be defined twice
+    Library,
+    /// Volumes of one name become one, container contributions are merged
+    Operator,
+}
+
 #[derive(Debug, Args)]
 struct Common {
     /// Form of the output.
@@ -105,6 +114,9 @@ struct Common {
     /// Refuses several commands of a kind without a default, as the Go library does.
     #[arg(long)]
     strict_defaults: bool,
+    /// Whose way parents and plugins are drawn in.
+    #[arg(long, value_enum, default_value = "library")]
+    style: StyleName,
     /// A variable's value, which wins over the devfile's own.
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     variables: Vec<String>,
@@ -133,6 +145,10 @@ impl Common {
             variables.insert(name.to_owned(), value.to_owned());
         }
         Ok(FlattenOptions {
+            style: match self.style {
+                StyleName::Library => Style::Library,
+                StyleName::Operator => Style::Operator,
+            },
             variables,
             registries: self.registries.clone(),
             rules: Rules {
@@ -230,8 +246,8 @@ fn run(command: Command) -> Result<(String, ExitCode), Failure> {
 
 fn one(input: &str, options: &FlattenOptions) -> Result<(String, Flattened), Failure> {
     let mut fetch = CommandFetch;
-    let input = input::read(input, &mut fetch)?;
-    let flattened = flatten(&input.name, &input.text, options, &mut fetch);
+    let input = input::read(input)?;
+    let flattened = flatten_bytes(&input.name, input.bytes, options, &mut fetch);
     Ok((input.name, flattened))
 }
 

@@ -57,6 +57,8 @@ impl Code {
 }
 
 codes! {
+    NotUtf8 "not-utf8" Error Schema "The text is no UTF-8."
+        "Devfiles are UTF-8, with or without a byte-order mark. The place shown is the first byte that does not fit. Save the file as UTF-8; iconv -f LATIN1 -t UTF-8 converts an old one."
     YamlSyntax "yaml-syntax" Error Schema "The text is no YAML."
         "The YAML reader stopped at the place shown. Frequent causes: a tab in the indentation, a value that starts with one of {[*&!%@` without quotes, or a colon with a space inside a value."
     DuplicateKey "duplicate-key" Error Schema "A mapping has the same key twice."
@@ -162,6 +164,8 @@ codes! {
         "container.annotation.service, dedicatedPod, image and custom components and postStop have no effect there."
     OperatorStorageType "operator-storage-type" Error Operator "The storage type is not one the operator knows."
         "controller.devfile.io/storage-type is common, per-user, per-workspace, ephemeral or async."
+    OperatorContribution "operator-contribution" Error Operator "Container contributions cannot be merged."
+        "When flattening as the operator does, containers with the attribute controller.devfile.io/container-contribution go into one other container: the one with controller.devfile.io/merge-contribution, else the first of the devfile or its parent. One component only may have that attribute, and no apply command may name a contribution."
     OperatorOverride "operator-override" Error Operator "An override sets a field that may not be overridden."
         "container-overrides may not set name, image, command, args, ports or env; pod-overrides may not set containers or initContainers. Use the fields of the devfile."
     OperatorDependentRemotes "operator-dependent-remotes" Error Operator "A dependent project's git remotes are not clear."

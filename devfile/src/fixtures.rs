@@ -1,5 +1,7 @@
 //! Upstream cases for overriding, merging, variables and overrides of Pods, which reach below the public functions.
 
+mod flatten;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,7 @@
 
 mod defaults;
 mod merge;
+mod operator;
 mod overrides;
 mod reference;
 
@@ -90,11 +91,26 @@ impl Fetch for Cache {
     }
 }
 
+/// Whose way of flattening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// devfile/library's: nothing may be defined twice.
+    #[default]
+    Library,
+    /// DevWorkspace Operator's: volumes of one name become one, the larger and the kept one; containers with the attribute
+    /// `controller.devfile.io/container-contribution` are merged into the container that they are for, unless a variable
+    /// is unknown; imported elements say by `controller.devfile.io/imported-by` where they come from. Defaults that an
+    /// operator's configuration has for resources are not added in.
+    Operator,
+}
+
 /// How to flatten.
 #[derive(Debug, Clone)]
 pub struct FlattenOptions {
     /// Whether parents and plugins are drawn in.
     pub imports: bool,
+    /// Whose way.
+    pub style: Style,
     /// Values that win over the devfile's own variables.
     pub variables: BTreeMap<String, String>,
     /// Registries to ask for parents that name none.
@@ -113,6 +129,7 @@ impl Default for FlattenOptions {
     fn default() -> Self {
         Self {
             imports: true,
+            style: Style::default(),
             variables: BTreeMap::new(),
             registries: Vec::new(),
             namespace: None,
@@ -276,13 +293,19 @@ impl Work<'_> {
         if self.options.inline_uris {
             self.inline_uris(&mut content);
         }
+        let mut merges = self.options.style == Style::Operator;
         // As in the library: a devfile of the version without variables has none from outside either.
         if exact.as_deref() != Some("2.0.0") {
             let outside = &self.options.variables;
             let mut reporter = Reporter::new(&self.sources);
             variables::substitute(&mut content, outside, &mut reporter);
             let found = reporter.finish();
+            // As in the operator, odd as it is.
+            merges &= !found.iter().any(|it| it.code == Code::VariableUnknown);
             self.diagnostics.extend(found);
+        }
+        if merges {
+            self.report(|reporter| operator::merge_contributions(&mut content, reporter));
         }
         Some(content)
     }
@@ -315,7 +338,7 @@ impl Work<'_> {
             let item = components.index(index);
             let at = item.key("plugin");
             let name = component.text_at("name").unwrap_or_default().to_owned();
-            match self.import(plugin, &at, own, "plugin") {
+            match self.import(plugin, &at, own, "plugin", &name) {
                 Some(imported) => plugins.push((name, imported)),
                 None => failed = true,
             }
@@ -323,20 +346,24 @@ impl Work<'_> {
         if failed {
             return None;
         }
-        self.report(|reporter| merge::merge(content, parent, plugins, reporter))
+        let style = self.options.style;
+        self.report(|reporter| merge::merge(content, parent, plugins, style, reporter))
     }
 
     fn parent(&mut self, parent: Node, own: &Position<'_>) -> Option<Node> {
-        self.import(&parent, &Trail::ROOT.key("parent"), own, "parent")
+        let at = Trail::ROOT.key("parent");
+        self.import(&parent, &at, own, "parent", operator::BY_PARENT)
     }
 
-    /// Reads what a parent or plugin names, flattens it and applies the overrides beside the name.
+    /// Reads what a parent or plugin names, flattens it and applies the overrides beside the name. `by` is what the
+    /// operator calls it.
     fn import(
         &mut self,
         import: &Node,
         at: &Trail<'_>,
         own: &Position<'_>,
         role: &'static str,
+        by: &str,
     ) -> Option<Node> {
         let base = self.sources.name(import.place.document).to_owned();
         let defaults = reference::Defaults {
@@ -376,14 +403,20 @@ impl Work<'_> {
         for key in ["schemaVersion", "metadata"] {
             content.remove(key);
         }
+        let mut patch = import.clone();
+        reference::remove_reference(&mut patch);
+        if self.options.style == Style::Operator {
+            let applied = self.report(|it| overrides::apply(content, patch, at, role, it));
+            let mut content = applied?;
+            overrides::mark(&mut content, operator::IMPORTED_BY, by, true);
+            return Some(content);
+        }
         overrides::mark(&mut content, overrides::IMPORTED_FROM, &label, true);
         let override_from = if role == "parent" {
             overrides::PARENT_OVERRIDE_FROM
         } else {
             overrides::PLUGIN_OVERRIDE_FROM
         };
-        let mut patch = import.clone();
-        reference::remove_reference(&mut patch);
         overrides::mark(&mut patch, override_from, &own.label, role == "parent");
         self.report(|reporter| overrides::apply(content, patch, at, role, reporter))
     }
@@ -506,7 +539,7 @@ impl Work<'_> {
 /// Parts of flattening alone, for the upstream cases.
 #[cfg(test)]
 pub(crate) mod testing {
-    use super::{Node, Reporter, Trail, merge, overrides};
+    use super::{Node, Reporter, Style, Trail, merge, overrides};
 
     pub(crate) fn apply_overrides(
         original: Node,
@@ -530,6 +563,7 @@ pub(crate) mod testing {
     ) -> Option<Node> {
         main.remove("parent");
         let plugins = plugin.map(|plugin| ("plugin".to_owned(), plugin));
-        merge::merge(main, parent, plugins.into_iter().collect(), reporter)
+        let plugins = plugins.into_iter().collect();
+        merge::merge(main, parent, plugins, Style::Library, reporter)
     }
 }

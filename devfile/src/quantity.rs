@@ -89,6 +89,53 @@ impl Quantity {
         self.negative
     }
 
+    /// Both together; `None` where that has more digits than can be kept, or one is below zero.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        if self.negative || other.negative {
+            return None;
+        }
+        let exponent = self.exponent.min(other.exponent);
+        let scaled = |it: Self| {
+            let scale = 10_u128.checked_pow((it.exponent - exponent).unsigned_abs())?;
+            it.mantissa.checked_mul(scale)
+        };
+        let sum = Self {
+            negative: false,
+            mantissa: scaled(self)?.checked_add(scaled(other)?)?,
+            exponent,
+        };
+        Some(sum.normal())
+    }
+
+    /// As Kubernetes writes it, with the largest suffix that leaves a whole number; `binary` prefers `Ki`, `Mi` and so on.
+    #[must_use]
+    pub fn write(self, binary: bool) -> String {
+        let sign = if self.negative { "-" } else { "" };
+        let whole = u32::try_from(self.exponent)
+            .ok()
+            .and_then(|exponent| self.mantissa.checked_mul(10_u128.checked_pow(exponent)?));
+        if let (true, Some(mut whole)) = (binary, whole) {
+            let mut suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].into_iter();
+            let mut suffix = suffixes.next().unwrap_or_default();
+            while whole != 0 && whole.is_multiple_of(1024) {
+                let Some(next) = suffixes.next() else { break };
+                (whole, suffix) = (whole / 1024, next);
+            }
+            return format!("{sign}{whole}{suffix}");
+        }
+        let suffixes = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
+        let step = self.exponent.div_euclid(3);
+        let suffix = usize::try_from(step + 3).ok();
+        match suffix.and_then(|at| suffixes.get(at)) {
+            Some(suffix) => {
+                let whole = self.mantissa * 10_u128.pow(self.exponent.rem_euclid(3).unsigned_abs());
+                format!("{sign}{whole}{suffix}")
+            }
+            None => format!("{sign}{}e{}", self.mantissa, self.exponent),
+        }
+    }
+
     fn normal(mut self) -> Self {
         if self.mantissa == 0 {
             self.exponent = 0;
@@ -230,6 +277,30 @@ mod tests {
         ] {
             assert_eq!(quantity(a).cmp(&quantity(b)), order, "{a} and {b}");
         }
+    }
+
+    #[test]
+    fn sums_are_written_as_kubernetes_writes_them() {
+        for (first, second, binary, expected) in [
+            ("1Gi", "512Mi", true, "1536Mi"),
+            ("1000Mi", "1.5G", true, "2548576000"),
+            ("1500m", "0.5", false, "2"),
+            ("1", "500m", false, "1500m"),
+            ("15m", "100m", false, "115m"),
+            ("2Gi", "1024Mi", true, "3Gi"),
+            ("1G", "1G", false, "2G"),
+            ("0", "0", true, "0"),
+            ("1n", "0", false, "1n"),
+            ("1500", "500", false, "2k"),
+        ] {
+            let read = |text| Quantity::parse(text).unwrap();
+            let sum = read(first).checked_add(read(second)).unwrap();
+            assert_eq!(sum.write(binary), expected, "{first} + {second}");
+        }
+        let huge = Quantity::parse("1e60").unwrap();
+        assert!(huge.checked_add(Quantity::parse("1n").unwrap()).is_none());
+        assert!(huge.checked_add(Quantity::parse("-1").unwrap()).is_none());
+        assert_eq!(huge.write(true), "1e60");
     }
 
     #[test]

@@ -55,6 +55,17 @@ impl Source {
         &self.text
     }
 
+    /// Line and column behind the last character.
+    pub(crate) fn end(&self) -> (u32, u32) {
+        let start = self.starts.last().copied().unwrap_or_default();
+        let last = self.text.get(start..).unwrap_or_default();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        (
+            number(self.starts.len()),
+            number(last.chars().count().saturating_add(1)),
+        )
+    }
+
     /// A line without its end, counted from 1.
     #[must_use]
     pub fn line(&self, line: u32) -> Option<&str> {

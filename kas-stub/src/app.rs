@@ -24,6 +24,7 @@ use crate::{
     config::ServeConfig,
     configuration::{Configurations, chain},
     directory::Directory,
+    fetch::Fetcher,
     git::{Git, guard::Policy},
     listener::{self, Audience, ConnectionInfo, Lifetime, Source},
     metrics::Metrics,
@@ -149,6 +150,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     create_folder(&git_cache)?;
     let stop_grace = timing.stop_grace;
     let git = Arc::new(Git::new(git_cache, git_policy, timing.git_timeout));
+    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout);
     let configurations = Arc::new(Configurations::new(
         Arc::clone(&store),
         Arc::clone(&git),
@@ -204,7 +206,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         trusted_pem: tls.trusted_pem,
         git_policy,
         workspaces,
-        maker: Arc::new(Maker::new(git, workspace_defaults, editor)),
+        maker: Arc::new(Maker::new(git, fetcher, workspace_defaults, editor)),
         proxy: Arc::clone(&proxy),
         access: Arc::clone(&access),
         stopping: lifetime.stopping.clone(),

@@ -86,11 +86,11 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_ALLOW_PLAINTEXT")]
     pub allow_plaintext: bool,
 
-    /// Let projects be read over http:// too.
+    /// Let projects, and what devfiles refer to, be read over http:// too.
     #[arg(long, env = "KAS_STUB_GIT_ALLOW_HTTP")]
     pub git_allow_http: bool,
 
-    /// Let projects be read from loopback, link-local and private addresses too.
+    /// Let projects, and what devfiles refer to, be read from loopback, link-local and private addresses too.
     #[arg(long, env = "KAS_STUB_GIT_ALLOW_PRIVATE")]
     pub git_allow_private: bool,
 
@@ -142,6 +142,8 @@ pub struct Timing {
     pub git_poll_interval: Duration,
     /// The longest that one run of git may take.
     pub git_timeout: Duration,
+    /// The longest that reading one text that a devfile refers to may take.
+    pub fetch_timeout: Duration,
     /// How long a call waits for an agent's tunnel (GitLab's server: 20 s).
     pub find_tunnel: Duration,
     /// How long a stopping server lets running requests go on.
@@ -153,6 +155,7 @@ impl Default for Timing {
         Self {
             git_poll_interval: Duration::from_secs(60),
             git_timeout: Duration::from_secs(30),
+            fetch_timeout: Duration::from_secs(15),
             find_tunnel: Duration::from_secs(20),
             stop_grace: Duration::from_secs(5),
         }

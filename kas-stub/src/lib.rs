@@ -27,6 +27,7 @@ mod api;
 mod authorization;
 mod configuration;
 mod directory;
+mod fetch;
 mod git;
 mod listener;
 mod metrics;

@@ -18,6 +18,7 @@ mod decide;
 pub(crate) mod editor;
 pub(crate) mod endpoints;
 pub(crate) mod events;
+mod imports;
 mod maker;
 pub(crate) mod reconcile;
 mod render;

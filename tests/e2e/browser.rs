@@ -130,7 +130,7 @@ fn delete(world: &World, name: &str) -> Result<()> {
 
 /// Runs a test on a server that gives workspaces an editor.
 fn with_editor(world: &mut World, test: impl FnOnce(&mut World) -> Result<()>) -> Result<()> {
-    images::editor_image(world.cluster.tools())?;
+    images::editor(world.cluster.tools())?;
     world.server.restart_with_editor(EDITOR)?;
     world.server.wait_pods(MAIN, 2, CONNECT)?;
     let result = test(world);

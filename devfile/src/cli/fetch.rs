@@ -7,6 +7,7 @@ use std::process::Command;
 
 use devfile::flatten::{Fetch, FetchError, Reference};
 use devfile::limits::MAX_DOCUMENT_BYTES;
+use devfile::text::decode;
 
 use super::input::read_file;
 
@@ -14,18 +15,25 @@ pub(super) struct CommandFetch;
 
 impl Fetch for CommandFetch {
     fn fetch(&mut self, reference: &Reference) -> Result<String, FetchError> {
-        if let Some(address) = reference.address() {
-            return curl(&address);
-        }
-        match reference {
-            Reference::Kubernetes { name, namespace } => kubectl(name, namespace.as_deref()),
-            Reference::Location(path) => read_file(path).map_err(FetchError::new),
-            Reference::Registry { .. } => Err(FetchError::new("the registry has no address")),
-        }
+        let bytes = match (reference.address(), reference) {
+            (Some(address), _) => curl(&address)?,
+            (None, Reference::Kubernetes { name, namespace }) => {
+                kubectl(name, namespace.as_deref())?
+            }
+            (None, Reference::Location(path)) => read_file(path).map_err(FetchError::new)?,
+            (None, Reference::Registry { .. }) => {
+                return Err(FetchError::new("the registry has no address"));
+            }
+        };
+        decode(bytes).map_err(|error| FetchError {
+            message: error.to_string(),
+            hint: Some(error.hint().into()),
+        })
     }
 }
 
-fn curl(address: &str) -> Result<String, FetchError> {
+/// Reads an address.
+pub(super) fn curl(address: &str) -> Result<Vec<u8>, FetchError> {
     let mut command = Command::new("curl");
     command
         .args(["--silent", "--show-error", "--fail", "--location"])
@@ -37,7 +45,7 @@ fn curl(address: &str) -> Result<String, FetchError> {
     run(command, "curl")
 }
 
-fn kubectl(name: &str, namespace: Option<&str>) -> Result<String, FetchError> {
+fn kubectl(name: &str, namespace: Option<&str>) -> Result<Vec<u8>, FetchError> {
     let mut command = Command::new("kubectl");
     command.args(["get", "devworkspacetemplates.workspace.devfile.io"]);
     command.args(["--output", "json"]);
@@ -48,7 +56,7 @@ fn kubectl(name: &str, namespace: Option<&str>) -> Result<String, FetchError> {
     run(command, "kubectl")
 }
 
-fn run(mut command: Command, program: &str) -> Result<String, FetchError> {
+fn run(mut command: Command, program: &str) -> Result<Vec<u8>, FetchError> {
     let output = command.output().map_err(|error| FetchError {
         message: format!("{program} cannot be run: {error}"),
         hint: Some(format!(
@@ -64,5 +72,5 @@ fn run(mut command: Command, program: &str) -> Result<String, FetchError> {
             "the answer has more than {MAX_DOCUMENT_BYTES} bytes"
         )));
     }
-    String::from_utf8(output.stdout).map_err(|_| FetchError::new("the answer is no UTF-8"))
+    Ok(output.stdout)
 }

@@ -3,10 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use devfile::flatten::{Fetch as _, Reference};
 use devfile::limits::MAX_DOCUMENT_BYTES;
 
-use super::fetch::CommandFetch;
+use super::fetch;
 
 /// The names a devfile has in a folder, in the order they are looked for.
 pub(super) const NAMES: [&str; 4] = [
@@ -16,14 +15,14 @@ pub(super) const NAMES: [&str; 4] = [
     ".devfile.yml",
 ];
 
-/// A text and where it is from.
+/// What was read and where it is from.
 pub(super) struct Input {
     pub(super) name: String,
-    pub(super) text: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Reads an argument: `-`, an address, a file, or a folder.
-pub(super) fn read(argument: &str, fetch: &mut CommandFetch) -> Result<Input, String> {
+pub(super) fn read(argument: &str) -> Result<Input, String> {
     if argument == "-" {
         let mut bytes = Vec::new();
         std::io::stdin()
@@ -33,16 +32,15 @@ pub(super) fn read(argument: &str, fetch: &mut CommandFetch) -> Result<Input, St
             .map_err(|error| format!("standard input: {error}"))?;
         return Ok(Input {
             name: "-".into(),
-            text: decode("standard input", bytes)?,
+            bytes,
         });
     }
     if argument.starts_with("http://") || argument.starts_with("https://") {
-        let text = fetch
-            .fetch(&Reference::Location(argument.to_owned()))
-            .map_err(|error| format!("{argument}: {}", error.message))?;
+        let bytes =
+            fetch::curl(argument).map_err(|error| format!("{argument}: {}", error.message))?;
         return Ok(Input {
             name: argument.to_owned(),
-            text,
+            bytes,
         });
     }
     let path = Path::new(argument);
@@ -58,12 +56,12 @@ pub(super) fn read(argument: &str, fetch: &mut CommandFetch) -> Result<Input, St
             ));
         };
         let name = found.to_string_lossy().into_owned();
-        let text = read_file(&name)?;
-        return Ok(Input { name, text });
+        let bytes = read_file(&name)?;
+        return Ok(Input { name, bytes });
     }
     Ok(Input {
         name: argument.to_owned(),
-        text: read_file(argument)?,
+        bytes: read_file(argument)?,
     })
 }
 
@@ -73,24 +71,11 @@ fn limit() -> u64 {
 }
 
 /// Reads a file up to the limit of a document.
-pub(super) fn read_file(path: &str) -> Result<String, String> {
+pub(super) fn read_file(path: &str) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let mut bytes = Vec::new();
     file.take(limit())
         .read_to_end(&mut bytes)
         .map_err(|error| format!("{path}: {error}"))?;
-    decode(path, bytes)
-}
-
-/// Bytes to text. A cut at the limit may go through a character: such a text is too large anyway.
-fn decode(name: &str, bytes: Vec<u8>) -> Result<String, String> {
-    if bytes.len() > MAX_DOCUMENT_BYTES {
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        format!(
-            "{name}: byte {} is no UTF-8",
-            error.utf8_error().valid_up_to() + 1
-        )
-    })
+    Ok(bytes)
 }

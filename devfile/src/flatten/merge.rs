@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::overrides::LISTS;
+use super::{Style, operator};
 use crate::code::Code;
 use crate::diagnostic::Reporter;
 use crate::node::{Entry, Node, Trail, Value};
@@ -14,13 +15,20 @@ pub(super) fn merge(
     mut main: Node,
     parent: Option<Node>,
     plugins: Vec<(String, Node)>,
+    style: Style,
     reporter: &mut Reporter<'_>,
 ) -> Option<Node> {
+    let (mut parent, mut plugins) = (parent, plugins);
     if parent.is_none() && plugins.is_empty() {
         unique_events(&mut main);
         return Some(main);
     }
-    let mut fits = true;
+    let mut fits = match style {
+        Style::Library => true,
+        Style::Operator => {
+            operator::merge_volumes(&mut main, parent.as_mut(), &mut plugins, reporter)
+        }
+    };
     let imported: Vec<(String, Node)> = parent
         .into_iter()
         .map(|parent| ("the parent".to_owned(), parent))

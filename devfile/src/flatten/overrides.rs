@@ -149,7 +149,13 @@ pub(super) fn apply(
     Some(content)
 }
 
-fn merge_mapping(original: &mut Node, patch: Node, at: &Trail<'_>, reporter: &mut Reporter<'_>) {
+/// A strategic merge of one value into another.
+pub(super) fn merge_mapping(
+    original: &mut Node,
+    patch: Node,
+    at: &Trail<'_>,
+    reporter: &mut Reporter<'_>,
+) {
     let Value::Mapping(entries) = patch.value else {
         return;
     };

@@ -66,6 +66,20 @@ fn validate_reads_files_folders_and_standard_input_and_sums_up() {
         "unknown-field"
     );
 
+    std::fs::write(
+        path("latin1.yaml"),
+        b"schemaVersion: 2.2.0\n# gr\xfc\xdfe\n",
+    )
+    .unwrap();
+    let output = devfile(&["validate", "-o", "json", &path("latin1.yaml")], "");
+    assert_eq!(output.status.code(), Some(1));
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = &value["inputs"][0]["diagnostics"][0];
+    assert_eq!(
+        (&told["code"], &told["line"], &told["column"]),
+        (&"not-utf8".into(), &2.into(), &5.into())
+    );
+
     let empty = tempfile::tempdir().unwrap();
     let output = devfile(&["validate", empty.path().to_str().unwrap()], "");
     assert_eq!(output.status.code(), Some(2));

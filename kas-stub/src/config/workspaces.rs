@@ -1,5 +1,7 @@
 //! What a workspace gets that its devfile does not speak of.
 
+use super::HttpUrl;
+
 /// Defaults for workspaces.
 #[derive(Clone, Debug, clap::Args)]
 pub struct WorkspaceDefaults {
@@ -63,6 +65,16 @@ pub struct WorkspaceDefaults {
         value_name = "QUANTITY"
     )]
     pub cpu_limit: Option<String>,
+
+    /// Where devfiles' parents and plugins are looked for that are named by id without a registry (repeatable).
+    #[arg(
+        long = "devfile-registry",
+        env = "KAS_STUB_DEVFILE_REGISTRY",
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = DEFAULT_REGISTRY
+    )]
+    pub registries: Vec<HttpUrl>,
 }
 
 /// Small, with git and a shell; GitLab's older workspaces used it too.
@@ -73,6 +85,8 @@ const DEFAULT_MEMORY_REQUEST: &str = "128Mi";
 /// A language server and a build fit.
 const DEFAULT_MEMORY_LIMIT: &str = "4Gi";
 const DEFAULT_CPU_REQUEST: &str = "50m";
+/// The devfile community's.
+const DEFAULT_REGISTRY: &str = "https://registry.devfile.io";
 
 impl Default for WorkspaceDefaults {
     fn default() -> Self {
@@ -84,6 +98,7 @@ impl Default for WorkspaceDefaults {
             memory_limit: Some(DEFAULT_MEMORY_LIMIT.into()),
             cpu_request: DEFAULT_CPU_REQUEST.into(),
             cpu_limit: None,
+            registries: DEFAULT_REGISTRY.parse().into_iter().collect(),
         }
     }
 }

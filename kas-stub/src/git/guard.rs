@@ -1,11 +1,11 @@
-//! Which addresses a project may be read from.
+//! Which addresses a project, and what devfiles refer to, may be read from.
 //!
 //! Somebody who may name a project must not reach what only the server can reach. So the host is resolved here, every
-//! address is judged, and git is told to use exactly the judged ones: a second look-up could give others.
+//! address is judged, and exactly the judged ones are used: a second look-up could give others.
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -115,13 +115,19 @@ impl fmt::Display for ProjectUrl {
 
 /// A host with its judged addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pinned {
+pub(crate) struct Pinned {
     host: String,
     port: u16,
     addresses: Vec<IpAddr>,
 }
 
 impl Pinned {
+    /// Where to connect, and nowhere else.
+    pub(crate) fn socket_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let address = |ip: &IpAddr| SocketAddr::new(*ip, self.port);
+        self.addresses.iter().map(address)
+    }
+
     /// For git's `http.curloptResolve`; nothing for a host that is an address itself.
     pub(super) fn curl_resolve(&self) -> Option<String> {
         if literal(&self.host).is_some() {
@@ -146,11 +152,23 @@ impl Pinned {
 
 /// Resolves the project's host and judges every address.
 pub(super) async fn resolve(project: &ProjectUrl, policy: Policy) -> Result<Pinned, GuardError> {
-    let host = project.host.clone();
+    resolve_host(&project.host, project.port, policy).await
+}
+
+/// Resolves a host, an IPv6 address with or without brackets, and judges every address.
+///
+/// # Errors
+/// When it cannot be resolved within 10 s, or one of its addresses is not of the public Internet and that is not allowed.
+pub(crate) async fn resolve_host(
+    host: &str,
+    port: u16,
+    policy: Policy,
+) -> Result<Pinned, GuardError> {
+    let host = host.to_owned();
     let addresses = match literal(&host) {
         Some(address) => vec![address],
         None => {
-            let lookup = tokio::net::lookup_host((host.as_str(), project.port));
+            let lookup = tokio::net::lookup_host((host.as_str(), port));
             let found = tokio::time::timeout(RESOLVE_TIMEOUT, lookup)
                 .await
                 .map_err(|_| GuardError::ResolveTimedOut { host: host.clone() })?
@@ -161,7 +179,7 @@ pub(super) async fn resolve(project: &ProjectUrl, policy: Policy) -> Result<Pinn
             found.map(|address| address.ip()).collect()
         }
     };
-    judge(host, project.port, addresses, policy)
+    judge(host, port, addresses, policy)
 }
 
 fn judge(

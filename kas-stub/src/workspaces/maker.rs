@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ::devfile::{flatten::Cache, model::Devfile};
 use jiff::Timestamp;
 use model::{DesiredState, WorkspaceName};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -12,14 +11,13 @@ use super::{
     editor::{Definition, WorkspaceEditor},
     endpoints,
     events::Events,
+    imports::{Imports, Origin},
     reconcile::Orphan,
-    render::{
-        DevfileProblem, Frame, check, check_objects, problem_of, repository_name, with_repository,
-    },
-    source::{self, Devfiles, SourceError},
+    render::{DevfileProblem, Frame, check_objects, problem_of, repository_name, with_repository},
+    source::{Devfiles, SourceError},
     workspace::{Content, Life, Note, Source, Workspace},
 };
-use crate::{config::WorkspaceDefaults, git::Git};
+use crate::{config::WorkspaceDefaults, fetch::Fetcher, git::Git};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -50,19 +48,25 @@ pub(crate) enum MakeError {
 /// Makes workspaces.
 #[derive(Debug)]
 pub(crate) struct Maker {
-    devfiles: Devfiles,
+    devfiles: Arc<Devfiles>,
+    imports: Imports,
     defaults: WorkspaceDefaults,
     editor: Option<Definition>,
 }
 
 impl Maker {
+    /// `fetcher` reads what is not in the repositories.
     pub(crate) fn new(
         git: Arc<Git>,
+        fetcher: Fetcher,
         defaults: WorkspaceDefaults,
         editor: Option<Definition>,
     ) -> Self {
+        let devfiles = Arc::new(Devfiles::new(git));
+        let registries = defaults.registries.iter().map(ToString::to_string);
         Self {
-            devfiles: Devfiles::new(git),
+            imports: Imports::new(Arc::clone(&devfiles), fetcher, registries.collect()),
+            devfiles,
             defaults,
             editor,
         }
@@ -90,7 +94,11 @@ impl Maker {
             commit: commit.clone(),
             problems,
         };
-        let flattened = self.flatten(&devfile, &repository, reference.as_deref());
+        let flattened = self.imports.flatten(Origin {
+            devfile: &devfile,
+            repository: &repository,
+            reference: reference.as_deref(),
+        });
         let (flattened, mut notes) = flattened.await.map_err(wrong)?;
         let now = Timestamp::now();
         let mut life = Life::new(now);
@@ -166,35 +174,6 @@ impl Maker {
         }
         workspace.editor = editor;
         Ok((workspace, content))
-    }
-}
-
-/// How often what a devfile refers to may refer to more.
-const MAX_ROUNDS: usize = 16;
-
-impl Maker {
-    /// Checks and flattens a devfile, with what it refers to.
-    async fn flatten(
-        &self,
-        devfile: &source::Devfile,
-        repository: &str,
-        reference: Option<&str>,
-    ) -> Result<(Devfile, Vec<Note>), Vec<DevfileProblem>> {
-        let mut cache = Cache::default();
-        for _ in 0..MAX_ROUNDS {
-            let checked = check(&devfile.path, &devfile.text, &mut cache);
-            let missing = cache.take_missing();
-            if missing.is_empty() {
-                return checked;
-            }
-            for referred in missing {
-                let devfiles = &self.devfiles;
-                let read = devfiles.read_referred(devfile, repository, reference, &referred);
-                let read = read.await;
-                cache.insert(referred, read);
-            }
-        }
-        check(&devfile.path, &devfile.text, &mut cache)
     }
 }
 

@@ -88,6 +88,7 @@ impl Frame<'_> {
             memory_limit,
             cpu_request,
             cpu_limit,
+            registries: _,
         } = self.defaults.clone();
         let mut options = RenderOptions::new(self.name.as_str(), self.namespace);
         options.labels = self.labels();

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use ::devfile::flatten::{FetchError, Reference as Referred};
+use ::devfile::text::decode;
 
 use crate::{
     configuration::chain,
@@ -31,6 +31,9 @@ const MAX_PATH: usize = 1024;
 const MAX_KEPT: usize = 64;
 /// Larger devfiles are fetched each time.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
+
+/// Code of an error.
+const NO_SUCH_REF: &str = "no_such_ref";
 
 /// Looks kept at most when nobody waits for them.
 const MAX_LOOKS: usize = 64;
@@ -123,39 +126,28 @@ impl Devfiles {
         Ok(devfile)
     }
 
-    /// Reads what a devfile refers to, so far only other files of its own repository.
-    pub(crate) async fn read_referred(
+    /// Another file of the commit that a devfile was read from.
+    pub(crate) async fn read_beside(
         &self,
         devfile: &Devfile,
         repository: &str,
         reference: Option<&str>,
-        referred: &Referred,
-    ) -> Result<String, FetchError> {
-        let path = match referred {
-            Referred::Location(path) if referred.address().is_none() => path,
-            Referred::Location(_) | Referred::Registry { .. } | Referred::Kubernetes { .. } => {
-                return Err(FetchError {
-                    message:
-                        "this server reads parents and plugins of the same repository only, so far"
-                            .into(),
-                    hint: Some(
-                        "put its content into the devfile: `devfile flatten` does that".into(),
-                    ),
-                });
-            }
-        };
-        let read = self.read(repository, reference, Some(path)).await;
-        let read = read.map_err(|error| FetchError {
-            message: error.reason,
-            hint: error.hint,
-        })?;
-        if read.commit != devfile.commit {
-            return Err(FetchError {
-                message: "the repository changed in between".into(),
-                hint: Some("try again".into()),
-            });
+        path: &str,
+    ) -> Result<Arc<str>, SourceError> {
+        let by_commit = self
+            .read(repository, Some(&devfile.commit), Some(path))
+            .await;
+        match by_commit {
+            // Old Git servers give out what a name stands at, but no commit by its id.
+            Err(error) if error.code == NO_SUCH_REF => {}
+            read => return read.map(|it| it.text),
         }
-        Ok(read.text.to_string())
+        let read = self.read(repository, reference, Some(path)).await?;
+        if read.commit != devfile.commit {
+            let reason = "the repository changed in between";
+            return Err(wrong("ref", "changed", reason).hint("try again"));
+        }
+        Ok(read.text)
     }
 
     /// Where a reference stands. Many who ask at the same time share a look that began after they asked, so that each
@@ -223,12 +215,9 @@ impl Devfiles {
             }
             Some((path, File::Content(content))) => (path, content),
         };
-        let text = String::from_utf8(content).map_err(|_| {
-            wrong(
-                "devfile_path",
-                "invalid_field",
-                format!("{path} is not UTF-8 text"),
-            )
+        let text = decode(content).map_err(|error| {
+            let reason = format!("{path}, {error}");
+            wrong("devfile_path", "not_utf8", reason).hint(error.hint())
         })?;
         Ok(Devfile {
             commit,
@@ -283,7 +272,7 @@ fn no_reference(was_given: bool) -> SourceError {
     if was_given {
         wrong(
             "ref",
-            "no_such_ref",
+            NO_SUCH_REF,
             "the repository has no such branch, tag or commit",
         )
         .hint("a commit is given by its whole id")

@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// A project with one branch, served over HTTP.
-struct Project {
+pub(crate) struct Project {
     folder: tempfile::TempDir,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Project {
-    async fn serve() -> Self {
+    pub(crate) async fn serve() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bare = folder.path().join("project.git");
         git(
@@ -52,9 +52,14 @@ impl Project {
         Self { folder, url }
     }
 
+    /// Where files are that the next push takes along.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
     /// Commits and pushes files; the commit.
-    async fn push(&self, files: &[(&str, &str)]) -> String {
-        let work = self.folder.path().join("work");
+    pub(crate) async fn push(&self, files: &[(&str, &str)]) -> String {
+        let work = self.work();
         for (path, content) in files {
             let path = work.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

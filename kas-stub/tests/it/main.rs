@@ -10,6 +10,7 @@ mod agent;
 mod agents;
 mod api;
 mod git;
+mod imports;
 mod proxy;
 mod stop;
 mod support;

@@ -77,10 +77,19 @@ pub(crate) fn toolbox() -> Result<PathBuf> {
     go_program(&TOOLBOX)
 }
 
+/// A small program around the Go library for devfiles.
+///
+/// # Errors
+/// When it does not build.
+pub fn devfile_library() -> Result<PathBuf> {
+    let _lock = lock()?;
+    go_program(&DEVFILE_LIBRARY)
+}
+
 /// A program built from a Go module in `tests/cluster`.
 struct GoProgram {
     name: &'static str,
-    /// Folder of the module.
+    /// Folder of the module, below `tests/cluster`.
     module: &'static str,
     package: &'static str,
     /// What a person should know while it builds for the first time.
@@ -116,6 +125,14 @@ const LOCAL_PATH: GoProgram = GoProgram {
     module: "storage",
     package: "github.com/rancher/local-path-provisioner",
     effort: "one minute",
+};
+
+/// The Go library for devfiles, which the benchmark measures beside ours.
+const DEVFILE_LIBRARY: GoProgram = GoProgram {
+    name: "devfile-go",
+    module: "../devfile-go",
+    package: ".",
+    effort: "a minute",
 };
 
 const DEVWORKSPACE_CONTROLLER: GoProgram = GoProgram {

@@ -1,11 +1,11 @@
-//! `cargo xtask bench`: builds server and agent as they are released, but for link-time optimisation, and measures them.
+//! `cargo xtask bench`: builds programs as they are released, but for link-time optimisation, and measures them.
 
 use std::ffi::OsStr;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use harness::cluster::{self, Cluster};
-use harness::paths;
+use harness::{paths, tools};
 
 use crate::cargo;
 
@@ -18,7 +18,7 @@ pub(crate) struct BenchArgs {
     /// What is measured
     #[arg(value_enum)]
     what: What,
-    /// For the benchmark, for example --json, --runs 3, --seconds 3
+    /// For the benchmark: --json; for the tunnel also, for example, --runs 3, --seconds 3
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }
@@ -27,11 +27,19 @@ pub(crate) struct BenchArgs {
 enum What {
     /// Calls through the tunnel, beside the same calls made directly
     Tunnel,
+    /// Reading and checking of devfiles, beside the Go library; and how time and memory grow with a devfile
+    Devfile,
 }
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
-    let What::Tunnel = arguments.what;
+    match arguments.what {
+        What::Tunnel => tunnel(&arguments.options),
+        What::Devfile => devfile(&arguments.options),
+    }
+}
+
+fn tunnel(options: &[String]) -> Result<()> {
     cargo::show(&mut cargo::cargo(&[
         "build",
         "--profile",
@@ -55,5 +63,21 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
         let address = format!("{}:{}", cluster::HOST_ADDRESS, cluster::AGENT_PORT);
         bench.args(["--agent-address", &address]);
     }
-    cargo::show(bench.args(&arguments.options))
+    cargo::show(bench.args(options))
+}
+
+fn devfile(options: &[String]) -> Result<()> {
+    let library = tools::devfile_library()?;
+    let mut bench = cargo::cargo(&[
+        "run",
+        "--quiet",
+        "--profile",
+        PROFILE,
+        "--package",
+        "devfile",
+    ]);
+    bench
+        .args(["--example", "bench", "--", "--go"])
+        .arg(library);
+    cargo::show(bench.args(options))
 }

@@ -137,7 +137,7 @@ fn steps(with_browser: bool) -> Result<Demo> {
     let image = step("Make the images", || {
         images::ensure_base(&tools)?;
         images::tools_image(&tools)?;
-        images::editor_image(&tools)?;
+        images::editor(&tools)?;
         tests::release::image(&tools)
     })?;
     let cluster = step("Start the cluster", || Cluster::up(&Options::default()))?;

@@ -8,6 +8,7 @@ mod cargo;
 mod cluster;
 mod demo;
 mod deny;
+mod fuzz;
 mod image;
 mod preflight;
 mod report;
@@ -33,8 +34,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Check everything, or one part of it
     Test(test::TestArgs),
-    /// Measure server and agent, beside a baseline in the same run
+    /// Measure calls through the tunnel, or the reading of devfiles, beside a baseline in the same run
     Bench(bench::BenchArgs),
+    /// Feed the crate devfile generated texts; needs a nightly compiler
+    Fuzz(fuzz::FuzzArgs),
     /// Build the agent's image, as an archive for a registry of your own
     Image(image::ImageArgs),
     /// The test cluster by hand
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Cluster(arguments) => cluster::run(arguments),
     };

@@ -221,7 +221,8 @@ mod tests {
             ..one.clone()
         };
         assert_eq!(refused(none, &other_id), "no_such_workspace");
-        let strange: [(fn(&mut Value), &str); 9] = [
+        type Change = fn(&mut Value);
+        let strange: [(Change, &str); 9] = [
             (
                 |it| it["metadata"]["labels"][AGENT_ID_LABEL] = json!("8"),
                 "no_such_workspace",

@@ -1,3 +1,4 @@
+use ::devfile::FlattenOptions;
 use ::devfile::flatten::NoFetch;
 use model::WorkspaceName;
 use serde_json::json;
@@ -66,7 +67,13 @@ fn made_with(editor: &str, kind: BackendKind, text: &str) -> (Vec<Value>, Vec<St
         commit: String::new(),
         devfile_path: "devfile.yaml".into(),
     };
-    let (devfile, _) = check("devfile.yaml", text, &mut NoFetch).unwrap();
+    let (devfile, _) = check(
+        "devfile.yaml",
+        text,
+        &FlattenOptions::default(),
+        &mut NoFetch,
+    )
+    .unwrap();
     let rendered = for_kind(kind)
         .objects(&frame, with_repository(devfile, &source))
         .unwrap();
@@ -281,7 +288,13 @@ components:
     let (_, problems) = made(BackendKind::Native, lonely);
     assert_eq!(problems, ["no container runs in the workspace's own Pod"]);
     let empty = "schemaVersion: 2.2.0\ncomponents:\n- name: data\n  volume: {}\n";
-    let problems = check("devfile.yaml", empty, &mut NoFetch).unwrap_err();
+    let problems = check(
+        "devfile.yaml",
+        empty,
+        &FlattenOptions::default(),
+        &mut NoFetch,
+    )
+    .unwrap_err();
     assert!(problems[0].reason.contains("no container"), "{problems:?}");
 }
 

@@ -47,9 +47,10 @@ pub(crate) struct DevfileProblem {
 pub(crate) fn check(
     path: &str,
     text: &str,
+    options: &FlattenOptions,
     fetch: &mut dyn Fetch,
 ) -> Result<(Devfile, Vec<Note>), Vec<DevfileProblem>> {
-    let found = ::devfile::flatten(path, text, &FlattenOptions::default(), fetch);
+    let found = ::devfile::flatten(path, text, options, fetch);
     let has_errors = found.has_errors();
     let (errors, warnings): (Vec<_>, Vec<_>) = found
         .diagnostics

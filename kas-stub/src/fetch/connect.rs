@@ -1,0 +1,90 @@
+//! One connection for one request.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinSet,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::git::guard::Pinned;
+
+/// For each address, so that one that is silent leaves time for the next.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// TLS with the certificates that the system trusts.
+pub(super) fn system_roots() -> Result<Arc<ClientConfig>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        let first = found.errors.first();
+        return Err(first.map_or_else(|| "the system has none".into(), ToString::to_string));
+    }
+    client_config(roots)
+}
+
+/// TLS with the given certificates.
+pub(super) fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Connects to the first of the judged addresses that answers.
+pub(super) async fn tcp(pinned: &Pinned) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    for address in pinned.socket_addresses() {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// `host` is what the certificate must be for.
+pub(super) async fn tls(
+    config: Arc<ClientConfig>,
+    host: &str,
+    stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(bare.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    TlsConnector::from(config).connect(name, stream).await
+}
+
+/// Sends a request. What is returned beside the answer is the connection: it ends when that is dropped.
+pub(super) async fn send<S>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+    max_head: usize,
+) -> hyper::Result<(Response<Incoming>, JoinSet<()>)>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(max_head)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async {
+        // Its error is also the answer's.
+        let _ = connection.await;
+    });
+    let response = sender.send_request(request).await?;
+    Ok((response, tasks))
+}
