@@ -22,7 +22,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::model::{ComponentKind, Devfile};
+use crate::model::{ComponentKind, Devfile, Endpoint};
 
 pub use dev_workspace::dev_workspace;
 pub use editor::{EDITOR_ENDPOINT, PlacedEditor};
@@ -136,6 +136,9 @@ impl fmt::Display for RenderError {
 
 impl std::error::Error for RenderError {}
 
+/// DevWorkspace Operator's choice for all volumes at once.
+const STORAGE_TYPE: &str = "controller.devfile.io/storage-type";
+
 /// Collects notes while rendering.
 #[derive(Debug, Default)]
 struct Notes(Vec<Note>);
@@ -182,11 +185,37 @@ pub fn render(devfile: &Devfile, options: &RenderOptions) -> Result<Rendered, Re
                 "the component is left out",
                 "only the tool that defines it knows it",
             ),
-            ComponentKind::Container(_)
-            | ComponentKind::Volume(_)
-            | ComponentKind::Kubernetes(_)
-            | ComponentKind::Openshift(_) => {}
+            ComponentKind::Container(container) => {
+                let annotated = container
+                    .endpoints
+                    .iter()
+                    .filter(|it| !it.annotation.is_empty());
+                for Endpoint { name, .. } in annotated {
+                    notes.add(
+                        format!("{path}.container.endpoints[name={name}].annotation"),
+                        "it is left out",
+                        "no object is made for a single endpoint; annotation.service is for the Service of all",
+                    );
+                }
+            }
+            ComponentKind::Kubernetes(own) | ComponentKind::Openshift(own) => {
+                if !own.endpoints.is_empty() {
+                    notes.add(
+                        format!("{path}.{}.endpoints", component.kind.name()),
+                        "they are not opened",
+                        "its objects bring Services of their own",
+                    );
+                }
+            }
+            ComponentKind::Volume(_) => {}
         }
+    }
+    if devfile.attributes.contains_key(STORAGE_TYPE) {
+        notes.add(
+            format!("attributes.{STORAGE_TYPE:?}"),
+            "it has no effect",
+            "each volume is a claim or ephemeral as its component says; only DevWorkspace Operator knows types of storage",
+        );
     }
     let plan = lifecycle::plan(devfile, &mut notes);
     let storage = storage::plan(devfile, options, &mut notes);

@@ -444,3 +444,23 @@ dependentProjects: [{name: d, git: {remotes: {o: x}}}]
     );
     assert_eq!(notes(&result), ["metadata", "dependentProjects"]);
 }
+
+#[test]
+fn what_has_no_effect_here_is_noted() {
+    let rendered = rendered(
+        "schemaVersion: 2.2.0
+attributes: {controller.devfile.io/storage-type: ephemeral}
+components:
+- {name: c, container: {image: i, endpoints: [{name: web, targetPort: 80, annotation: {a: b}}]}}
+- {name: k, kubernetes: {deployByDefault: true, endpoints: [{name: e, targetPort: 81}], inlined: '{apiVersion: v1, kind: ConfigMap, metadata: {name: m}}'}}
+",
+    );
+    assert_eq!(
+        notes(&rendered),
+        [
+            "components[name=c].container.endpoints[name=web].annotation",
+            "components[name=k].kubernetes.endpoints",
+            "attributes.\"controller.devfile.io/storage-type\"",
+        ]
+    );
+}

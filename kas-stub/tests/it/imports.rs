@@ -111,13 +111,14 @@ impl World {
         );
     }
 
-    /// Creates a workspace; the ports of it that people open.
+    /// Creates a workspace; the ports of it that people open, but for the editor's.
     async fn endpoints(&self, files: &[(&str, &str)]) -> Vec<String> {
         let answer = self.create(files).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         let answer = answer.json();
         let endpoints = answer["endpoints"].as_array().unwrap();
-        let names = endpoints.iter().map(|it| it["name"].as_str().unwrap());
+        let own = endpoints.iter().filter(|it| it["editor"] == false);
+        let names = own.map(|it| it["name"].as_str().unwrap());
         names.map(str::to_owned).collect()
     }
 }
