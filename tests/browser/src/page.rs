@@ -62,7 +62,11 @@ impl Page {
 
     pub(crate) fn go(&self, url: &str) -> Result<()> {
         self.tab.navigate_to(url)?;
-        Ok(())
+        self.wait(
+            "the page is there",
+            SOON,
+            "document.readyState !== 'loading'",
+        )
     }
 
     pub(crate) fn url(&self) -> String {
@@ -144,7 +148,11 @@ impl Page {
         let number = self.taken.get() + 1;
         self.taken.set(number);
         let png = CaptureScreenshotFormatOption::Png;
-        let picture = self.tab.capture_screenshot(png, None, None, true)?;
+        // There is nothing to see while one page takes the place of another.
+        let picture = wait::wait_for("a picture can be taken", SOON, || {
+            let picture = self.tab.capture_screenshot(png.clone(), None, None, true);
+            Ok(Some(picture?))
+        })?;
         let path = self.pictures.join(format!("{number:02}-{name}.png"));
         std::fs::write(&path, picture).with_context(|| format!("write {}", path.display()))
     }

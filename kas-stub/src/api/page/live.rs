@@ -35,7 +35,8 @@ pub(in crate::api) async fn changes(
     };
     let stream = futures::stream::unfold(watched, |mut watched| async move {
         watched.change().await?;
-        Some((Ok(Event::default().event("changed").data("")), watched))
+        // An event without data would not reach a script.
+        Some((Ok(Event::default().event("changed").data("now")), watched))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
