@@ -214,7 +214,7 @@ mod tests {
 
     use bytes::Bytes;
     use http_body_util::combinators::BoxBody;
-    use http_body_util::{BodyExt as _, Full, StreamBody};
+    use http_body_util::{BodyExt, Full, StreamBody};
     use kube::client::Body;
     use serde_json::{Value, json};
 

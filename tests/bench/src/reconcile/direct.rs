@@ -173,7 +173,7 @@ fn as_applied(mut object: Value) -> Value {
     if let Some(object) = object.as_object_mut() {
         object.remove("status");
     }
-    if let Some(spec) = object["spec"].as_object_mut() {
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
         for field in ["clusterIP", "clusterIPs", "volumeName"] {
             spec.remove(field);
         }
