@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use model::configuration::LogLevel;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+/// Seconds: from an agent with a few workspaces to one with as many as there may be.
+const FULL_POLL_BUCKETS: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 
 /// All metrics. Clones share them.
 #[derive(Debug, Clone)]
@@ -26,6 +31,7 @@ struct Parts {
     leads: Gauge,
     workspaces: Gauge,
     attempts: Family<AttemptLabel, Counter>,
+    full_polls: Histogram,
     kas_failures: Family<OutcomeLabel, Counter<u64, AtomicU64>>,
 }
 
@@ -133,10 +139,17 @@ impl Default for Metrics {
             "Attempts to bring a workspace to what is wanted, by how they ended",
             attempts.clone(),
         );
+        let full_polls = Histogram::new(FULL_POLL_BUCKETS);
+        registry.register(
+            "full_poll_seconds",
+            "Time of a look at all workspaces: judged, reported, and the server's answer taken in",
+            full_polls.clone(),
+        );
         Self(Arc::new(Parts {
             leads,
             workspaces,
             attempts,
+            full_polls,
             tunnel_idle: tunnels.get_or_create_owned(&StateLabel { state: "idle" }),
             tunnel_active: tunnels.get_or_create_owned(&StateLabel { state: "active" }),
             registry,
@@ -212,6 +225,11 @@ impl Metrics {
             .attempts
             .get_or_create(&AttemptLabel { outcome })
             .inc();
+    }
+
+    /// Notes a look at all workspaces and how long it took.
+    pub fn observe_full_poll(&self, took: Duration) {
+        self.0.full_polls.observe(took.as_secs_f64());
     }
 
     /// Counts a failed call to the server.

@@ -12,6 +12,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
@@ -73,6 +74,8 @@ pub(crate) struct AgentServicesParts {
     pub(crate) presence: Arc<Presence>,
     pub(crate) tunnels: Arc<Tunnels>,
     pub(crate) workspaces: Arc<Workspaces>,
+    /// How often an agent reports all its workspaces.
+    pub(crate) full_interval: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) external_url: Arc<str>,
     pub(crate) stopping: CancellationToken,
@@ -86,12 +89,14 @@ impl AgentServices {
             presence,
             tunnels,
             workspaces,
+            full_interval,
             metrics,
             external_url,
             stopping,
         } = parts;
         let reconcile = Reconcile {
             workspaces,
+            full_interval,
             stopping: stopping.clone(),
         };
         let configuration = Configuration {

@@ -1,7 +1,10 @@
 //! Why a workspace is not what was asked: each kind of trouble, made for real, is told with its reason and goes away with
 //! its cause.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::{Result, ensure};
+use harness::images::{self, Filling};
 use harness::wait::wait_until;
 use serde_json::{Value, json};
 
@@ -11,6 +14,14 @@ use crate::world::{MAIN, PLAYGROUND, World};
 
 pub(crate) const TESTS: &[Test] = &[
     ("each_failure_is_told_with_its_reason", each_failure),
+    (
+        "an_image_that_needs_credentials_says_so",
+        image_unauthorized,
+    ),
+    (
+        "an_image_that_is_still_pulled_says_so_until_it_is_there",
+        image_pulling,
+    ),
     ("a_used_up_quota_is_told_and_forgotten_when_raised", quota),
     ("a_refusal_at_admission_is_told_with_its_text", admission),
     (
@@ -28,6 +39,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_same_name_twice_is_refused", same_name),
 ];
 
+/// The image of [`DEVFILE`].
+const TOOLS: &str = "localhost/tools:1";
 /// Workspace, what its container runs, what the failure is called, and what its text has to say.
 const CONTAINERS: [(&str, &str, &str, &str); 4] = [
     (
@@ -72,6 +85,30 @@ fn each_failure(world: &mut World) -> Result<()> {
         delete(world, name, &format!("gl-rd-ns-{name}"))?;
     }
     Ok(())
+}
+
+fn image_unauthorized(world: &mut World) -> Result<()> {
+    // The test cluster's registry wants credentials for this host.
+    let image = "denied.example.com/some/image:1";
+    start(world, "denied", &DEVFILE.replace(TOOLS, image))?;
+    let shown = wait_failure(world, "denied", "ImageUnauthorized")?;
+    ensure!(shown.to_string().contains(image), "{shown:#}");
+    delete(world, "denied", "gl-rd-ns-denied")
+}
+
+fn image_pulling(world: &mut World) -> Result<()> {
+    // The test cluster's registry does not answer for this host until the image is there.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let image = format!("late.example.com/some/image:{now}");
+    start(world, "late", &DEVFILE.replace(TOOLS, &image))?;
+    let shown = wait_failure(world, "late", "ImagePulling")?;
+    ensure!(shown["actual_state"] == "Starting", "{shown:#}");
+    ensure!(shown.to_string().contains(&image), "{shown:#}");
+    images::stand_in(world.cluster.tools(), &image, Filling::Debian)?;
+    let running = workspace(world, &["start", "late"])?;
+    ensure!(running["actual_state"] == "Running", "{running:#}");
+    ensure!(running["failures"] == json!([]), "{running:#}");
+    delete(world, "late", "gl-rd-ns-late")
 }
 
 fn quota(world: &mut World) -> Result<()> {
@@ -166,14 +203,18 @@ fn admission(world: &mut World) -> Result<()> {
 
 fn clone(world: &mut World) -> Result<()> {
     let nowhere = world.git.url("samples/nowhere");
+    // The cluster's wall swallows what is for this address.
+    let silent = "http://192.0.2.1/silent.git";
     let devfile = format!(
-        "{DEVFILE}projects:\n  - name: nowhere\n    git:\n      remotes:\n        origin: {nowhere}\n"
+        "{DEVFILE}projects:\n  - name: nowhere\n    git:\n      remotes:\n        origin: {nowhere}\n  - name: silent\n    git:\n      remotes:\n        origin: {silent}\n"
     );
     let repository = repository(world, "cloneless", &devfile)?;
     let running = workspace(world, &["create", &repository, "--name", "cloneless"])?;
     ensure!(running["actual_state"] == "Running", "{running:#}");
     let shown = wait_failure(world, "cloneless", "CloneFailed")?;
-    ensure!(shown.to_string().contains("nowhere"), "{shown:#}");
+    for text in ["nowhere: ", "silent: no answer within 30 s"] {
+        ensure!(shown.to_string().contains(text), "{shown:#}");
+    }
     delete(world, "cloneless", "gl-rd-ns-cloneless")
 }
 

@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         workspace_trouble::TESTS,
         trouble::TESTS,
         installation::LAST,
+        workspace_trouble::LAST,
         trouble::LAST,
     ]
     .concat()

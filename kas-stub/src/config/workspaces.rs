@@ -75,6 +75,17 @@ pub struct WorkspaceDefaults {
         default_value = DEFAULT_REGISTRY
     )]
     pub registries: Vec<HttpUrl>,
+
+    /// How often an agent looks at all its workspaces again and reports them, in seconds (10 to 86400). What changes is
+    /// told at once; this is for what nobody noticed.
+    #[arg(
+        long = "workspace-full-interval",
+        env = "KAS_STUB_WORKSPACE_FULL_INTERVAL",
+        value_name = "SECONDS",
+        default_value_t = DEFAULT_FULL_INTERVAL_S,
+        value_parser = clap::value_parser!(u64).range(10..=86_400)
+    )]
+    pub full_interval_s: u64,
 }
 
 /// Small, with git and a shell; GitLab's older workspaces used it too.
@@ -87,6 +98,8 @@ const DEFAULT_MEMORY_LIMIT: &str = "4Gi";
 const DEFAULT_CPU_REQUEST: &str = "50m";
 /// The devfile community's.
 const DEFAULT_REGISTRY: &str = "https://registry.devfile.io";
+/// GitLab's.
+const DEFAULT_FULL_INTERVAL_S: u64 = 3600;
 
 impl Default for WorkspaceDefaults {
     fn default() -> Self {
@@ -99,6 +112,7 @@ impl Default for WorkspaceDefaults {
             cpu_request: DEFAULT_CPU_REQUEST.into(),
             cpu_limit: None,
             registries: DEFAULT_REGISTRY.parse().into_iter().collect(),
+            full_interval_s: DEFAULT_FULL_INTERVAL_S,
         }
     }
 }

@@ -39,8 +39,6 @@ use session::{Session, Telling};
 pub(crate) const MAX_MESSAGE: usize = 1024 * 1024;
 /// Reports in one full poll.
 const MAX_REPORTS: usize = 20_000;
-/// How often an agent reports everything it holds (GitLab's default).
-const FULL_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long a new stream may take to say who it is.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest name of a Pod.
@@ -50,6 +48,8 @@ const MAX_POD_NAME: usize = 253;
 #[derive(Clone, Debug)]
 pub(crate) struct Reconcile {
     pub(crate) workspaces: Arc<Workspaces>,
+    /// How often an agent reports everything it holds.
+    pub(crate) full_interval: Duration,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -70,13 +70,14 @@ impl RemoteDevelopment for Reconcile {
             call,
             requests: request.into_inner(),
         };
+        let full_interval = self.full_interval;
         // The answer's head goes out at once: an agent may wait for it before it says anything.
         let responses =
-            futures::stream::unfold(State::Opening(Box::new(opening)), |state| async move {
+            futures::stream::unfold(State::Opening(Box::new(opening)), move |state| async move {
                 match state {
                     State::Opening(opening) => match opening.begin().await {
                         Ok(exchange) => Some((
-                            Ok(convert::settings(FULL_INTERVAL)),
+                            Ok(convert::settings(full_interval)),
                             State::Open(Box::new(exchange)),
                         )),
                         Err(status) => Some((Err(status), State::Closed)),
@@ -115,6 +116,7 @@ impl Opening {
             reconcile:
                 Reconcile {
                     workspaces,
+                    full_interval: _,
                     stopping,
                 },
             call,

@@ -89,6 +89,7 @@ impl Frame<'_> {
             cpu_request,
             cpu_limit,
             registries: _,
+            full_interval_s: _,
         } = self.defaults.clone();
         let mut options = RenderOptions::new(self.name.as_str(), self.namespace);
         options.labels = self.labels();

@@ -11,6 +11,7 @@
 mod load;
 mod process;
 mod real;
+mod reconcile;
 mod stack;
 mod tunnel;
 mod upstream;
@@ -30,6 +31,8 @@ struct Args {
 enum Command {
     /// Calls through the tunnel beside the same calls made directly
     Tunnel(tunnel::Options),
+    /// Many workspaces on fake nodes of a real cluster
+    Reconcile(reconcile::Options),
     /// Direct calls to a real API server (started by the others, in its network)
     #[command(hide = true)]
     Load(real::LoadOptions),
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     match Args::parse().command {
         Command::Tunnel(options) => runtime.block_on(tunnel::run(&options)),
+        Command::Reconcile(options) => runtime.block_on(reconcile::run(&options)),
         Command::Load(options) => runtime.block_on(real::load(&options)),
         Command::Upstream { certificate } => runtime.block_on(upstream::serve(&certificate)),
     }

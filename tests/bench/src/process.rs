@@ -51,3 +51,10 @@ fn status_mib(pid: u32, key: &str) -> anyhow::Result<f64> {
         .parse()?;
     Ok(kib / 1024.0)
 }
+
+/// The machine's load average over the last minute.
+pub(crate) fn load() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let first = text.split_whitespace().next();
+    Ok(first.context("/proc/loadavg is empty")?.parse()?)
+}

@@ -1,6 +1,7 @@
 //! Upstream, server and agent as processes, ready for calls through the tunnel.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use crate::real::Network;
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Between two looks at something that is not there yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-const AGENT: &str = "bench";
+/// The agent's name, and its namespace.
+pub(crate) const AGENT: &str = "bench";
+const ANY_OBSERVABILITY: &str = "--observability-listen-address=127.0.0.1:0";
 
 /// A running stack; dropping it ends the processes.
 pub(crate) struct Stack {
@@ -30,6 +33,9 @@ pub(crate) struct Stack {
     upstream: Option<Upstream>,
     people_address: String,
     token: String,
+    /// As a person has it for the API.
+    personal_token: String,
+    agent_command: Command,
     folder: TempDir,
 }
 
@@ -54,7 +60,8 @@ impl Stack {
             address,
             tls,
         };
-        let agent = Command::new(binaries.join("agent"));
+        let mut agent = Command::new(binaries.join("agent"));
+        agent.arg(ANY_OBSERVABILITY);
         let kubeconfig = kubeconfig.display().to_string();
         Self::start_on(
             binaries,
@@ -63,13 +70,15 @@ impl Stack {
             agent,
             &kubeconfig,
             "127.0.0.1:0",
+            &[],
         )
         .await
     }
 
     /// Starts server and agent on a real API server, the agent in its network.
     pub(crate) async fn start_real(binaries: &Path, network: &Network) -> anyhow::Result<Self> {
-        let agent = network.command(&binaries.join("agent"))?;
+        let mut agent = network.command(&binaries.join("agent"))?;
+        agent.arg(ANY_OBSERVABILITY);
         let folder = tempfile::tempdir()?;
         Self::start_on(
             binaries,
@@ -78,6 +87,32 @@ impl Stack {
             agent,
             &network.kubeconfig,
             &network.agent_address,
+            &[],
+        )
+        .await
+    }
+
+    /// Starts server and agent in the API server's network, which this process is in too.
+    pub(crate) async fn start_inside(
+        binaries: &Path,
+        kubeconfig: &Path,
+        agent_observability: SocketAddr,
+        server_arguments: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut agent = Command::new(binaries.join("agent"));
+        agent.arg(format!(
+            "--observability-listen-address={agent_observability}"
+        ));
+        let kubeconfig = kubeconfig.display().to_string();
+        let folder = tempfile::tempdir()?;
+        Self::start_on(
+            binaries,
+            folder,
+            None,
+            agent,
+            &kubeconfig,
+            "127.0.0.1:0",
+            server_arguments,
         )
         .await
     }
@@ -89,12 +124,14 @@ impl Stack {
         mut agent: Command,
         kubeconfig: &str,
         agent_address: &str,
+        server_arguments: &[&str],
     ) -> anyhow::Result<Self> {
         let program = Programs {
             folder: binaries.to_owned(),
             data: folder.path().join("server"),
         };
-        let (server, addresses) = start_server(&program, folder.path(), agent_address).await?;
+        let (server, addresses) =
+            start_server(&program, folder.path(), agent_address, server_arguments).await?;
         let created = program
             .json(&["agent", "create", AGENT, "-o", "json"])
             .await?;
@@ -108,28 +145,48 @@ impl Stack {
             .as_str()
             .context("no token in the answer to token create")?;
         let token = format!("pat:{}:{personal_token}", created["id"]);
-        let agent = agent
+        agent
             .arg(format!("--kas-address=grpc://{}", addresses.agents))
-            .arg("--observability-listen-address=127.0.0.1:0")
             .arg(format!("--kubeconfig={kubeconfig}"))
             .env("AGENTK_TOKEN", agent_token)
             .env("POD_NAMESPACE", AGENT)
             .env("POD_NAME", AGENT)
             .stdout(File::create(folder.path().join("agent.out"))?)
             .stderr(File::create(folder.path().join("agent.log"))?)
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting the agent")?;
+            .kill_on_drop(true);
         let stack = Self {
             server,
-            agent,
+            agent: agent.spawn().context("starting the agent")?,
+            agent_command: agent,
             upstream,
             people_address: addresses.people,
             token,
+            personal_token: personal_token.to_owned(),
             folder,
         };
         stack.wait_for_tunnel().await?;
         Ok(stack)
+    }
+
+    /// `kill -9` of the agent.
+    pub(crate) async fn kill_agent(&mut self) -> anyhow::Result<()> {
+        Ok(self.agent.kill().await?)
+    }
+
+    /// Starts a killed agent again, as it was started first.
+    pub(crate) fn start_agent(&mut self) -> anyhow::Result<()> {
+        self.agent = self.agent_command.spawn().context("starting the agent")?;
+        Ok(())
+    }
+
+    /// The server's API: where it listens, and a token for it.
+    pub(crate) fn people(&self) -> (&str, &str) {
+        (&self.people_address, &self.personal_token)
+    }
+
+    /// The end of what the agent has logged.
+    pub(crate) fn agent_log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("agent.log")).unwrap_or_default()
     }
 
     /// A path of the in-memory upstream, called directly.
@@ -230,6 +287,7 @@ async fn start_server(
     program: &Programs,
     folder: &Path,
     agent_address: &str,
+    arguments: &[&str],
 ) -> anyhow::Result<(Child, Addresses)> {
     let log = folder.join("server.log");
     let child = program
@@ -238,6 +296,7 @@ async fn start_server(
         .args(["--agent-listen-address", agent_address, "--allow-plaintext"])
         .args(["--people-listen-address", "127.0.0.1:0"])
         .args(["--observability-listen-address", "127.0.0.1:0"])
+        .args(arguments)
         .stdout(File::create(folder.join("server.out"))?)
         .stderr(File::create(&log)?)
         .kill_on_drop(true)

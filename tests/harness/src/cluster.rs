@@ -94,6 +94,19 @@ impl Cluster {
         self.enter(&[], command)
     }
 
+    /// A command of this host (its files, its processes) in the cluster's network, for programs that measure what runs
+    /// there beside them. [`Cluster::kubeconfig_path`] is the administrator's.
+    pub fn in_network(&self, command: &[&str]) -> Command {
+        let target = self.identity.init.id.to_string();
+        let enter = ["--target", &target, "--net", "--"];
+        root::command_unchecked("nsenter", &[&enter, command].concat())
+    }
+
+    /// The administrator's kubeconfig (JSON), as a path on this host.
+    pub fn kubeconfig_path(&self) -> PathBuf {
+        self.state.join("pki/admin.kubeconfig")
+    }
+
     /// A command in the cluster's mount and network namespaces (and more), in this process's folder.
     ///
     /// Without the PID namespace the command takes the place of nsenter, so that killing it works as usual.

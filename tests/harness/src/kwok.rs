@@ -64,6 +64,8 @@ pub fn start(cluster: &Cluster, nodes: u32) -> Result<Kwok> {
             "--kubeconfig",
             crate::cluster::ADMIN_KUBECONFIG,
             "--manage-all-nodes=false",
+            // Without leases the nodes would be NotReady after 50 s, and their Pods with them.
+            "--node-lease-duration-seconds=40",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
         ]);
         let log = paths::state_dir().join("kwok.log");

@@ -1,6 +1,9 @@
 //! `cargo xtask bench`: builds programs as they are released, but for link-time optimisation, and measures them.
 
+mod reconcile;
+
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -18,6 +21,9 @@ pub(crate) struct BenchArgs {
     /// What is measured
     #[arg(value_enum)]
     what: What,
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
     /// For the benchmark: --json; for the tunnel also, for example, --runs 3, --seconds 3
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
@@ -27,6 +33,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// Calls through the tunnel, beside the same calls made directly
     Tunnel,
+    /// A thousand workspaces on fake nodes of a cluster of its own: root, and some ten minutes
+    Reconcile,
     /// Reading and checking of devfiles, beside the Go library; and how time and memory grow with a devfile
     Devfile,
 }
@@ -35,11 +43,13 @@ enum What {
 pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
     match arguments.what {
         What::Tunnel => tunnel(&arguments.options),
+        What::Reconcile => reconcile::run(&arguments.options, arguments.yes, build),
         What::Devfile => devfile(&arguments.options),
     }
 }
 
-fn tunnel(options: &[String]) -> Result<()> {
+/// Builds server, agent and benchmarks; the folder they are in.
+fn build() -> Result<PathBuf> {
     cargo::show(&mut cargo::cargo(&[
         "build",
         "--profile",
@@ -51,7 +61,11 @@ fn tunnel(options: &[String]) -> Result<()> {
         "--package",
         "bench",
     ]))?;
-    let folder = paths::binaries_dir().with_file_name(PROFILE);
+    Ok(paths::binaries_dir().with_file_name(PROFILE))
+}
+
+fn tunnel(options: &[String]) -> Result<()> {
+    let folder = build()?;
     let mut bench = std::process::Command::new(folder.join("bench"));
     bench.arg("tunnel").arg("--binaries").arg(&folder);
     if let Some(cluster) = Cluster::attach()? {

@@ -10,6 +10,18 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(paths::repo_root());
+    // Told to this program by the Cargo that runs it. A build script that listens to them (ring's) would run again, and
+    // much be built anew, whenever builds with and without this program take turns.
+    for (name, _) in std::env::vars_os() {
+        let is_of_package = |name: &str| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        };
+        if name.to_str().is_some_and(is_of_package) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

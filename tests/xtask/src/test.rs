@@ -178,7 +178,7 @@ fn devfile_dry_run() -> Result<()> {
 }
 
 /// Ctrl-C or a kill of this program still ends the cluster.
-fn arm_cluster_down() -> Option<Watchdog> {
+pub(crate) fn arm_cluster_down() -> Option<Watchdog> {
     let program = std::env::current_exe().ok()?;
     Watchdog::arm(&[program.to_str()?, "cluster", "down"]).ok()
 }

@@ -87,6 +87,8 @@ struct Stream {
     number: u64,
     /// The poll that is not answered yet. There is one at a time: what happens meanwhile goes into the next.
     unanswered: Option<Instant>,
+    /// When the full poll began that is not answered yet.
+    full_began: Option<Instant>,
     last_poll: Option<Instant>,
     next_full: Instant,
 }
@@ -166,6 +168,7 @@ impl Driver {
                     polls,
                     number: 0,
                     unanswered: None,
+                    full_began: None,
                     last_poll: None,
                     next_full: Instant::now(),
                 });
@@ -207,6 +210,9 @@ impl Driver {
                     && stream.unanswered.take().is_some()
                 {
                     self.reconciler.handle_answered();
+                    if let Some(began) = stream.full_began.take() {
+                        self.metrics.observe_full_poll(began.elapsed());
+                    }
                 }
             }
             Event::Said(Said::Nonsense(reason)) => {
@@ -275,6 +281,7 @@ impl Driver {
         if !full && !self.reconciler.has_reports() {
             return;
         }
+        let began = Instant::now();
         if interval_over && stream.number > 0 {
             self.reconciler.mark_all();
             self.reconciler.decide(now);
@@ -291,6 +298,7 @@ impl Driver {
         stream.last_poll = Some(Instant::now());
         stream.unanswered = stream.last_poll;
         if full {
+            stream.full_began = Some(began);
             stream.next_full = Instant::now() + self.full_interval;
         }
         // There is room: the poll before is answered. If not, the stream has ended, and that is told next.

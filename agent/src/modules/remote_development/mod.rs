@@ -53,6 +53,11 @@ impl RemoteDevelopment {
         let mut kube_config = kubernetes::kube_config(&config.cluster).await?;
         // Each call has its own deadline and each workspace its own delay.
         kube_config.default_retry = false;
+        // The API server's audit log says who wrote.
+        let user_agent = http::HeaderValue::try_from(crate::user_agent())?;
+        kube_config
+            .headers
+            .push((http::header::USER_AGENT, user_agent));
         Ok(Self {
             client: kube::Client::try_from(kube_config)?,
             pod_namespace: config.pod.namespace.clone(),

@@ -205,3 +205,95 @@ impl Delay {
         self.next = Self::FIRST;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
+    use http_body_util::combinators::BoxBody;
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DEPLOYMENTS: Source = Source::Objects(7);
+    const OF_DEPLOYMENTS: &str = "/apis/apps/v1/deployments?";
+
+    /// Serves one Deployment. The first watch ends with "410 Gone", in the way of an API server whose history is too
+    /// short; others are silent.
+    fn client(asked: Arc<Mutex<Vec<String>>>) -> kube::Client {
+        let watches = Arc::new(AtomicUsize::new(0));
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let uri = request.uri().to_string();
+            let body = match uri.starts_with(OF_DEPLOYMENTS) {
+                false => silence(),
+                true if !uri.contains("watch=true") => whole(&json!({
+                    "apiVersion": "apps/v1", "kind": "DeploymentList",
+                    "metadata": {"resourceVersion": "7"}, "items": [deployment()],
+                })),
+                true if watches.fetch_add(1, Ordering::Relaxed) == 0 => whole(&json!({
+                    "type": "ERROR", "object": {
+                        "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Expired", "code": 410,
+                        "message": "too old resource version: 7 (12)",
+                    },
+                })),
+                true => silence(),
+            };
+            asked.lock().unwrap().push(uri);
+            std::future::ready(Ok::<_, Infallible>(http::Response::new(body)))
+        });
+        kube::Client::new(service, "default")
+    }
+
+    fn deployment() -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {
+                "name": "w", "namespace": "gl-rd-ns-w", "uid": "u", "resourceVersion": "5",
+                "labels": {AGENT_ID_LABEL: "1", "workspaces.gitlab.com/name": "w"},
+            },
+        })
+    }
+
+    fn whole(value: &Value) -> BoxBody<Bytes, Infallible> {
+        Full::new(Bytes::from(format!("{value}\n"))).boxed()
+    }
+
+    fn silence() -> BoxBody<Bytes, Infallible> {
+        BodyExt::boxed(StreamBody::new(futures::stream::pending()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_watch_lists_again() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (changes, mut changed) = mpsc::channel(16);
+        let _tasks = start(&client(Arc::clone(&asked)), 1, &changes);
+        let mut seen = Vec::new();
+        while seen.len() < 6 {
+            let next = tokio::time::timeout(Duration::from_secs(10), changed.recv());
+            let (source, change) = next.await.expect("it lists again").unwrap();
+            if source == DEPLOYMENTS {
+                seen.push(change);
+            }
+        }
+        let is_list = |part: &[Change]| {
+            matches!(
+                part,
+                [Change::ListBegins, Change::Seen(_), Change::ListComplete]
+            )
+        };
+        assert!(is_list(&seen[..3]) && is_list(&seen[3..]), "{seen:?}");
+        // Nothing but reading: a list, the watch that ended, a list.
+        let asked = asked.lock().unwrap();
+        let of_deployments = asked.iter().filter(|uri| uri.starts_with(OF_DEPLOYMENTS));
+        let watches: Vec<_> = of_deployments
+            .map(|uri| uri.contains("watch=true"))
+            .take(3)
+            .collect();
+        assert_eq!(watches, [false, true, false]);
+    }
+}
