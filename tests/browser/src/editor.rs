@@ -13,8 +13,8 @@ const LOAD: Duration = Duration::from_secs(90);
 /// A command in the terminal.
 const COMMAND: Duration = Duration::from_secs(60);
 
-/// The text of the terminal as it is drawn.
-const SCREEN: &str = "[...document.querySelectorAll('.xterm-rows > div')].map(it => it.innerText).join('\\n').replaceAll('\\u00a0', ' ')";
+/// The text of the terminal as it is drawn. Its rows are joined, as a long line goes on in the next.
+const SCREEN: &str = "[...document.querySelectorAll('.xterm-rows > div')].map(it => it.innerText).join('').replaceAll('\\u00a0', ' ')";
 
 pub(crate) struct Editor<'a>(&'a Page);
 

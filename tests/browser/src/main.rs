@@ -186,7 +186,7 @@ impl Journey<'_> {
         editor.command_says("python3 -m unittest -v", "Ran 2 tests")?;
         editor.terminal_says("OK")?;
         // HOME is kept over stop and start.
-        editor.command_says("echo kept > ~/kept && echo written", "written")?;
+        editor.command_says("echo kept-$((40 + 2)) > ~/kept; cat ~/kept", "kept-42")?;
         self.page.picture("tests")
     }
 
@@ -208,8 +208,8 @@ impl Journey<'_> {
         let editor = Editor::loaded(self.page, "README.md")?;
         editor.open_terminal()?;
         editor.command_says(
-            "git -c user.name=Dev -c user.email=dev@example.com commit -qam Greet && git log --oneline | head -1",
-            "Greet",
+            "git -c user.name=Dev -c user.email=dev@example.com commit -qam Greet && git log -1 --format=subject-is-%s",
+            "subject-is-Greet",
         )?;
         editor.command("clear; git push -q origin HEAD && echo push-ended-$?")?;
         // The editor asks in the terminal's place.
@@ -252,7 +252,7 @@ impl Journey<'_> {
         let editor = Editor::loaded(self.page, "README.md")?;
         editor.open("README.md", NEW_LINE)?;
         editor.open_terminal()?;
-        editor.command_says("clear; cat ~/kept; git status -sb", "kept")?;
+        editor.command_says("clear; cat ~/kept; git status -sb", "kept-42")?;
         self.page.picture("again")
     }
 

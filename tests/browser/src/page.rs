@@ -61,6 +61,9 @@ impl Page {
     }
 
     pub(crate) fn go(&self, url: &str) -> Result<()> {
+        // An editor asks whether one really wants to leave, and nobody is there to answer.
+        let leave = "addEventListener('beforeunload', it => it.stopImmediatePropagation(), true)";
+        self.tab.evaluate(leave, false)?;
         self.tab.navigate_to(url)?;
         self.wait(
             "the page is there",
