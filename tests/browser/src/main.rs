@@ -1,5 +1,4 @@
-//! A developer's day in a real browser: sign in, make a workspace, wait and see why, edit, test, run, commit, push, stop,
-//! start again. Each picture of it is kept.
+//! A developer's day in a real browser: sign in, make a workspace, wait and see why, edit, test. Each picture of it is kept.
 //!
 //! The server, an agent and the repository are there already; the demo and the end-to-end tests start this beside them.
 #![expect(clippy::print_stdout, reason = "it tells what it sees")]
@@ -8,15 +7,13 @@ mod editor;
 mod page;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
-use harness::step::run;
+use anyhow::{Context as _, Result};
+use clap::Parser;
 
 use editor::Editor;
-use page::{Page, SOON, ensure_that};
+use page::{Page, SOON};
 
 /// From a wish to its end, on a busy machine.
 const LIFE: Duration = Duration::from_secs(180);
@@ -26,37 +23,18 @@ const NEW_LINE: &str = "Edited in the browser.";
 /// Goes through a developer's day in Chromium; fails when something is not as it should be
 #[derive(Debug, Parser)]
 struct Arguments {
-    #[command(subcommand)]
-    way: Way,
     /// A link that signs in, not used yet
-    #[arg(long, global = true, default_value = "")]
+    #[arg(long)]
     sign_in_link: String,
     /// The sample's repository
-    #[arg(long, global = true, default_value = "")]
+    #[arg(long)]
     repository: String,
     /// How the workspace is called
-    #[arg(long, global = true, default_value = "")]
+    #[arg(long)]
     workspace: String,
-    /// The token that the Git server takes for a push
-    #[arg(
-        long,
-        global = true,
-        env = "JOURNEY_PUSH_TOKEN",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    push_token: String,
     /// Where pictures go
-    #[arg(long, global = true, default_value = "pictures")]
+    #[arg(long)]
     pictures: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-enum Way {
-    /// Edit, test, run, commit, push, stop and start again
-    Day,
-    /// Keep an editor open while things end: it says `now: <what>` and waits for a line until that was done
-    Trouble,
 }
 
 fn main() -> Result<()> {
@@ -66,10 +44,7 @@ fn main() -> Result<()> {
         arguments: &arguments,
         page: &page,
     };
-    let result = match arguments.way {
-        Way::Day => journey.day(),
-        Way::Trouble => journey.trouble(),
-    };
+    let result = journey.day();
     if result.is_err() {
         page.picture("end").ok();
     }
@@ -93,44 +68,6 @@ impl Journey<'_> {
         })?;
         step("commit and push", || self.push())?;
         step("stop it and start it again, as it was", || self.again())
-    }
-
-    /// An open editor outlives what carries it.
-    fn trouble(&self) -> Result<()> {
-        step("sign in by the link", || self.sign_in())?;
-        self.page.go(&self.platform()?)?;
-        self.page.wait_for_text("#state", "Running", LIFE)?;
-        self.page.click("#open")?;
-        let editor = Editor::loaded(self.page, "README.md")?;
-        editor.open("README.md", "sample")?;
-        editor.open_terminal()?;
-        for (number, what) in ["leader", "server"].into_iter().enumerate() {
-            let typed = format!("typed before the {what} went");
-            editor.add(&typed)?;
-            outside(what)?;
-            step(&format!("go on after the {what} went"), || {
-                // The terminal's own process is the same: it has its variables.
-                editor.command("seen=$((seen + 1)); echo seen-$seen-times")?;
-                editor.terminal_says(&format!("seen-{}-times", number + 1))?;
-                editor.shows(&typed)?;
-                editor.save()?;
-                self.page.picture(&format!("after-{what}"))
-            })?;
-        }
-        let at = self.page.url();
-        outside("stop")?;
-        step("be told that it is stopped, and start it", || {
-            self.page.picture("stopped-under-the-editor")?;
-            self.page.go(&at)?;
-            self.page.wait_for_text("body", "topped", SOON)?;
-            self.page.picture("stopped-page")?;
-            self.page.click("a[href*='/workspaces/']")?;
-            self.page.click("#start")?;
-            self.page.wait_for_text("#state", "Running", LIFE)?;
-            self.page.click("#open")?;
-            let editor = Editor::loaded(self.page, "README.md")?;
-            editor.open("README.md", "typed before the server went")
-        })
     }
 
     fn sign_in(&self) -> Result<()> {
@@ -185,91 +122,9 @@ impl Journey<'_> {
         editor.open_terminal()?;
         editor.command_says("python3 -m unittest -v", "Ran 2 tests")?;
         editor.terminal_says("OK")?;
-        // HOME is kept over stop and start.
         editor.command_says("echo kept-$((40 + 2)) > ~/kept; cat ~/kept", "kept-42")?;
         self.page.picture("tests")
     }
-
-    fn serve(&self) -> Result<()> {
-        let editor = Editor::loaded(self.page, "README.md")?;
-        editor.command_says("python3 app.py &", "listening on 8080")?;
-        let at = self.page.url();
-        let web = at.replacen("60001-", "8080-", 1);
-        let origin = web.split("/?").next().unwrap_or(&web);
-        self.page.go(origin)?;
-        self.page
-            .wait_for_text("body", "Hello from the sample", SOON)?;
-        self.page.picture("own-server")?;
-        self.page.go(&at)?;
-        Editor::loaded(self.page, "README.md").map(drop)
-    }
-
-    fn push(&self) -> Result<()> {
-        let editor = Editor::loaded(self.page, "README.md")?;
-        editor.open_terminal()?;
-        editor.command_says(
-            "git -c user.name=Dev -c user.email=dev@example.com commit -qam Greet && git log -1 --format=subject-is-%s",
-            "subject-is-Greet",
-        )?;
-        editor.command("clear; git push -q origin HEAD && echo push-ended-$?")?;
-        // The editor asks in the terminal's place.
-        editor.answer("Username", "dev")?;
-        editor.answer("Password", &self.arguments.push_token)?;
-        editor.terminal_says("push-ended-0")?;
-        // The credential is remembered for a while: nothing is asked again.
-        editor.command_says(
-            "clear; git commit -q --allow-empty -m Again && git push -q origin HEAD && echo second-push-$?",
-            "second-push-0",
-        )?;
-        self.page.picture("pushed")?;
-        let pushed = format!("{}/at-server", self.arguments.pictures.display());
-        std::fs::remove_dir_all(&pushed).ok();
-        let mut clone = Command::new("git");
-        clone.args(["clone", "--quiet", &self.arguments.repository, &pushed]);
-        run(&mut clone)?;
-        let text = std::fs::read_to_string(format!("{pushed}/README.md"))?;
-        std::fs::remove_dir_all(&pushed).ok();
-        ensure_that(
-            text.contains(NEW_LINE),
-            "the Git server does not have the change",
-        )
-    }
-
-    fn again(&self) -> Result<()> {
-        let editor_url = self.page.url();
-        self.page.go(&self.platform()?)?;
-        self.page.click("#stop")?;
-        self.page.wait_for_text("#state", "Stopped", LIFE)?;
-        self.page.picture("stopped")?;
-        // Its address says so, and where it is started.
-        self.page.go(&editor_url)?;
-        self.page.wait_for_text("body", "stopped", SOON)?;
-        self.page.picture("stopped-address")?;
-        self.page.go(&self.platform()?)?;
-        self.page.click("#start")?;
-        self.page.wait_for_text("#state", "Running", LIFE)?;
-        self.page.click("#open")?;
-        let editor = Editor::loaded(self.page, "README.md")?;
-        editor.open("README.md", NEW_LINE)?;
-        editor.open_terminal()?;
-        editor.command_says("clear; cat ~/kept; git status -sb", "kept-42")?;
-        self.page.picture("again")
-    }
-
-    /// The workspace's page on the server.
-    fn platform(&self) -> Result<String> {
-        let link = &self.arguments.sign_in_link;
-        let (server, _) = link.split_once("/sign-in/").context("no sign-in link")?;
-        Ok(format!("{server}/workspaces/{}", self.arguments.workspace))
-    }
-}
-
-/// Lets somebody else do something to the system, and waits until it is done.
-fn outside(what: &str) -> Result<()> {
-    println!("now: {what}");
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    ensure_that(!line.is_empty(), "nobody is there any more")
 }
 
 fn step(what: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use harness::wait;
 use headless_chrome::browser::tab::ModifierKey;
 use headless_chrome::protocol::cdp::Page::CaptureScreenshotFormatOption;
@@ -61,9 +61,6 @@ impl Page {
     }
 
     pub(crate) fn go(&self, url: &str) -> Result<()> {
-        // An editor asks whether one really wants to leave, and nobody is there to answer.
-        let leave = "addEventListener('beforeunload', it => it.stopImmediatePropagation(), true)";
-        self.tab.evaluate(leave, false)?;
         self.tab.navigate_to(url)?;
         self.wait(
             "the page is there",
@@ -159,12 +156,4 @@ impl Page {
         let path = self.pictures.join(format!("{number:02}-{name}.png"));
         std::fs::write(&path, picture).with_context(|| format!("write {}", path.display()))
     }
-}
-
-/// An error unless it holds.
-pub(crate) fn ensure_that(holds: bool, what: &str) -> Result<()> {
-    if !holds {
-        bail!("{what}");
-    }
-    Ok(())
 }
