@@ -31,8 +31,7 @@ impl<'a> Editor<'a> {
     pub(crate) fn open(&self, file: &str, text: &str) -> Result<()> {
         self.0.click(&row(file))?;
         self.0.key("Enter", &[])?;
-        self.0
-            .wait_for_text(".monaco-editor .view-lines", text, SOON)
+        self.shows(text)
     }
 
     /// Replaces the text of the open file, and saves it.

@@ -62,12 +62,7 @@ impl Journey<'_> {
         step("make a workspace of the repository", || self.create())?;
         step("see its state until it runs", || self.runs())?;
         step("open the editor and see the project", || self.edit())?;
-        step("run the tests in the terminal", || self.test())?;
-        step("start the sample's own server, and open it", || {
-            self.serve()
-        })?;
-        step("commit and push", || self.push())?;
-        step("stop it and start it again, as it was", || self.again())
+        step("run the tests in the terminal", || self.test())
     }
 
     fn sign_in(&self) -> Result<()> {
