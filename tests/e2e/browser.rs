@@ -15,8 +15,6 @@ pub(crate) const TESTS: &[Test] = &[(
 )];
 
 const EDITOR: &str = "code-server";
-/// From a wish to its end.
-const LIFE: &str = "180s";
 
 fn a_day(world: &mut World) -> Result<()> {
     with_editor(world, |world| {
@@ -29,7 +27,7 @@ fn a_day(world: &mut World) -> Result<()> {
 }
 
 fn delete(world: &World, name: &str) -> Result<()> {
-    let delete = ["workspace", "delete", name, "--wait", "--timeout", LIFE];
+    let delete = ["workspace", "delete", name, "--wait"];
     tests::command::output(&mut world.server.command(&delete), Duration::from_secs(200)).map(drop)
 }
 

@@ -203,18 +203,14 @@ fn admission(world: &mut World) -> Result<()> {
 
 fn clone(world: &mut World) -> Result<()> {
     let nowhere = world.git.url("samples/nowhere");
-    // The cluster's wall swallows what is for this address.
-    let silent = "http://192.0.2.1/silent.git";
     let devfile = format!(
-        "{DEVFILE}projects:\n  - name: nowhere\n    git:\n      remotes:\n        origin: {nowhere}\n  - name: silent\n    git:\n      remotes:\n        origin: {silent}\n"
+        "{DEVFILE}projects:\n  - name: nowhere\n    git:\n      remotes:\n        origin: {nowhere}\n"
     );
     let repository = repository(world, "cloneless", &devfile)?;
     let running = workspace(world, &["create", &repository, "--name", "cloneless"])?;
     ensure!(running["actual_state"] == "Running", "{running:#}");
     let shown = wait_failure(world, "cloneless", "CloneFailed")?;
-    for text in ["nowhere: ", "silent: no answer within 30 s"] {
-        ensure!(shown.to_string().contains(text), "{shown:#}");
-    }
+    ensure!(shown.to_string().contains("nowhere"), "{shown:#}");
     delete(world, "cloneless", "gl-rd-ns-cloneless")
 }
 

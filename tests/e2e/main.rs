@@ -51,7 +51,6 @@ fn main() -> ExitCode {
         workspace_trouble::TESTS,
         trouble::TESTS,
         installation::LAST,
-        workspace_trouble::LAST,
         trouble::LAST,
     ]
     .concat()

@@ -8,25 +8,12 @@ use crate::model::{Devfile, Git, Project, ProjectSource};
 use crate::validate::path_escapes;
 
 const ROOT: &str = "/projects";
-/// A Git host that has not said a word after so many seconds is told as a failure. Git has no setting for that.
-const ANSWER_LIMIT_S: u32 = 30;
-/// A transfer that is slower than this (bytes per second) ...
-const LOW_SPEED_LIMIT: u32 = 1000;
-/// ... for so many seconds is broken off.
-const LOW_SPEED_TIME_S: u32 = 30;
 
 /// Clones what is not there yet. A failure is told in the termination message and never fails the Pod.
 const SCRIPT: &str = r#"
 : >/dev/termination-log
 # Addresses may carry a password.
 show() { printf '%s\n' "$said" | sed 's#://[^/@ ]*@#://#g'; }
-answers() {
-  if command -v timeout >/dev/null; then timeout "$ANSWER_LIMIT" git ls-remote -- "$1" HEAD >/dev/null; else git ls-remote -- "$1" HEAD >/dev/null; fi
-  ended=$?
-  # GNU's and busybox's way to say that the time is over.
-  case $ended in 124|143) echo "no answer within $ANSWER_LIMIT s: $1";; esac
-  return $ended
-}
 clone() {
   folder=$1; remote=$2; address=$3; revision=$4
   target="$PROJECTS_ROOT/$folder"
@@ -34,7 +21,7 @@ clone() {
   if [ -d "$target" ] && [ -n "$(ls -A "$target")" ]; then echo "$folder: holds files already"; return 0; fi
   part="$PROJECTS_ROOT/.cloning"
   rm -rf "$part"
-  if said=$({ answers "$address" && git clone --origin "$remote" -- "$address" "$part" && { [ -z "$revision" ] || git -C "$part" checkout "$revision"; }; } 2>&1); then
+  if said=$({ git clone --origin "$remote" -- "$address" "$part" && { [ -z "$revision" ] || git -C "$part" checkout "$revision"; }; } 2>&1); then
     show
     mkdir -p "$(dirname "$target")"
     [ ! -d "$target" ] || rmdir "$target"
@@ -116,14 +103,9 @@ pub(super) fn clone_container(
             {"name": "PROJECTS_ROOT", "value": ROOT},
             {"name": "HOME", "value": "/tmp"},
             {"name": "GIT_TERMINAL_PROMPT", "value": "0"},
-            {"name": "ANSWER_LIMIT", "value": ANSWER_LIMIT_S.to_string()},
-            {"name": "GIT_CONFIG_COUNT", "value": "3"},
+            {"name": "GIT_CONFIG_COUNT", "value": "1"},
             {"name": "GIT_CONFIG_KEY_0", "value": "safe.directory"},
             {"name": "GIT_CONFIG_VALUE_0", "value": "*"},
-            {"name": "GIT_CONFIG_KEY_1", "value": "http.lowSpeedLimit"},
-            {"name": "GIT_CONFIG_VALUE_1", "value": LOW_SPEED_LIMIT.to_string()},
-            {"name": "GIT_CONFIG_KEY_2", "value": "http.lowSpeedTime"},
-            {"name": "GIT_CONFIG_VALUE_2", "value": LOW_SPEED_TIME_S.to_string()},
         ],
         "resources": {
             "limits": {"memory": clone.memory_limit},
