@@ -26,12 +26,13 @@ use tokio_util::task::TaskTracker;
 use crate::{
     api::page::STYLE,
     authorization::{Action, Decision, Principal, Proof, Resource, authorize},
+    connection_headers::is_upgrade,
     directory::{Cut, Directory, TokenOwner},
     listener::{ConnectionInfo, Lifetime},
     metrics::Metrics,
     secret::Digest,
     tunnel::Tunnels,
-    workspaces::{Workspaces, workspace::Workspace},
+    workspaces::{Workspaces, endpoints::in_query, workspace::Workspace},
 };
 use gate::{Codes, HostCookies};
 pub(crate) use hosts::WorkspaceHost;
@@ -77,7 +78,7 @@ struct Guest {
 /// How a request ended that did not reach the workspace.
 struct Refusal {
     outcome: &'static str,
-    notice: Notice,
+    notice: Box<Notice>,
 }
 
 impl Access {
@@ -193,9 +194,12 @@ impl Access {
         request: Request<Incoming>,
         info: ConnectionInfo,
     ) -> Result<Response<Body>, Refusal> {
-        let refused = |outcome, notice| Refusal { outcome, notice };
+        let refused = |outcome, notice| Refusal {
+            outcome,
+            notice: Box::new(notice),
+        };
         let guest = guest.ok_or_else(|| refused("unauthenticated", pages::unauthenticated()))?;
-        let workspace = self.admit(host, &guest, forward::is_upgrade(&request))?;
+        let workspace = self.admit(host, &guest, is_upgrade(&request))?;
         if guest.by_cookie && gate::is_foreign(&request, host, &self.domain) {
             return Err(refused("foreign", pages::foreign()));
         }
@@ -262,7 +266,7 @@ impl Access {
         }
         workspace.filter(|_| allowed).ok_or_else(|| Refusal {
             outcome: "forbidden",
-            notice: pages::no_such_workspace(),
+            notice: Box::new(pages::no_such_workspace()),
         })
     }
 
@@ -303,7 +307,7 @@ impl Access {
             "{}/open-workspace?host={}&path={}",
             self.external_url,
             host.name,
-            encode(path)
+            in_query(path)
         ))
     }
 
@@ -354,7 +358,7 @@ impl Access {
             by: Proof::Session,
         };
         audit(&principal, host, true);
-        let to = format!("{}arrived?path={}", pages::PREFIX, encode(&path));
+        let to = format!("{}arrived?path={}", pages::PREFIX, in_query(&path));
         let mut response = redirect(&to);
         let cookie = self.cookies.set(&host.name, &session.digest());
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
@@ -389,20 +393,6 @@ fn redirect(to: &str) -> Response<Body> {
         headers.insert(header::LOCATION, to);
     }
     response
-}
-
-/// Text as a value in a query.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 fn parameter(request: &Request<Incoming>, name: &str) -> Option<String> {

@@ -26,6 +26,7 @@ mod agents;
 mod api;
 mod authorization;
 mod configuration;
+mod connection_headers;
 mod directory;
 mod fetch;
 mod git;

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     agents::bearer,
     authorization::{Action, Decision, Principal, Proof, Resource, authorize},
+    connection_headers::is_upgrade,
     directory::{Cut, Directory, TokenOwner},
     listener::Lifetime,
     metrics::{Metrics, Outcome},
@@ -120,7 +121,7 @@ impl Proxy {
 
     async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         let grant = self.admit(&request)?;
-        let upgrade = headers::is_upgrade(&request);
+        let upgrade = is_upgrade(&request);
         let on_upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
         let is_head = request.method() == Method::HEAD;
         let idempotent = !upgrade && matches!(*request.method(), Method::GET | Method::HEAD);

@@ -20,7 +20,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::{sync::WaitForCancellationFutureOwned, task::TaskTracker};
 
 use super::{dial::DialStream, gate};
-use crate::directory::Cut;
+use crate::{
+    connection_headers::{HOP_BY_HOP, connection_names, is_upgrade},
+    directory::Cut,
+};
 
 /// What hyper reads of a workspace at once, and so the largest head of an answer.
 const BUFFER: usize = 128 * 1024;
@@ -33,17 +36,6 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(20);
 /// One side closed its half: how long the other may be silent before the connection is given up.
 const SILENCE_AFTER_CLOSE: Duration = Duration::from_secs(30);
 
-/// Meant for one connection.
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
 /// What a workspace hears of the way here, from nobody but us.
 const FORWARDED: [&str; 5] = [
     "forwarded",
@@ -55,13 +47,6 @@ const FORWARDED: [&str; 5] = [
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// Whether a request asks to leave HTTP, as WebSocket does.
-pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_11
-        && request.headers().contains_key(header::UPGRADE)
-        && connection_names(request.headers()).any(|name| name == "upgrade")
-}
 
 /// How a request is carried.
 pub(super) struct Forwarding<'a> {
@@ -146,15 +131,6 @@ impl Forwarding<'_> {
         parts.version = Version::HTTP_11;
         Request::from_parts(parts, body)
     }
-}
-
-fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
 }
 
 /// Takes out what concerns one connection only; an upgrade keeps what it needs.

@@ -1,14 +1,18 @@
 //! What people see in a workspace's place.
 
+use askama::Template;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
 use model::{ActualState, DesiredState};
 
 use super::dial::DialError;
-use crate::workspaces::{
-    endpoints::{WorkspaceEndpoint, url},
-    workspace::{FailureSeen, Workspace},
+use crate::{
+    api::page::filters::{self, span},
+    workspaces::{
+        endpoints::url,
+        workspace::{FailureSeen, Workspace},
+    },
 };
 
 /// Nothing but our own style sheet; no script.
@@ -30,15 +34,24 @@ pub(super) struct Links<'a> {
 }
 
 /// An answer of ours: a page for who looks at it, a line for a program.
-#[derive(Debug)]
+#[derive(Debug, Template)]
+#[template(path = "notice.html")]
 pub(super) struct Notice {
     pub(super) status: StatusCode,
     title: String,
-    /// Markup.
-    body: String,
     /// One line.
     text: String,
+    failures: Vec<FailureSeen>,
+    more: Option<&'static str>,
+    links: Vec<Link>,
+    /// Seconds until the page looks again.
     refresh: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Link {
+    to: String,
+    label: String,
 }
 
 impl Notice {
@@ -46,8 +59,10 @@ impl Notice {
         Self {
             status,
             title: title.to_owned(),
-            body: format!("<p>{}</p>", escape(&text)),
             text,
+            failures: Vec::new(),
+            more: None,
+            links: Vec::new(),
             refresh: None,
         }
     }
@@ -59,36 +74,28 @@ impl Notice {
         }
     }
 
-    fn add(mut self, markup: &str) -> Self {
-        self.body.push_str(markup);
+    fn more(self, more: &'static str) -> Self {
+        Self {
+            more: Some(more),
+            ..self
+        }
+    }
+
+    fn link(mut self, to: impl Into<String>, label: impl Into<String>) -> Self {
+        self.links.push(Link {
+            to: to.into(),
+            label: label.into(),
+        });
         self
     }
 
     pub(super) fn into_response(self, is_document: bool) -> Response<Body> {
-        let Self {
-            status,
-            title,
-            body,
-            text,
-            refresh,
-        } = self;
-        let (content_type, content) = if is_document {
-            let refresh = refresh.map_or(String::new(), |seconds| {
-                format!("<meta http-equiv=refresh content={seconds}>")
-            });
-            let title = escape(&title);
-            let page = format!(
-                "<!doctype html><html lang=en><meta charset=utf-8>\
-                 <meta name=viewport content=\"width=device-width\">{refresh}\
-                 <title>{title}</title><link rel=stylesheet href={PREFIX}style.css>\
-                 <h1>{title}</h1>{body}</html>"
-            );
-            ("text/html; charset=utf-8", page)
-        } else {
-            ("text/plain; charset=utf-8", format!("{text}\n"))
+        let (content_type, content) = match is_document.then(|| self.render()) {
+            Some(Ok(page)) => ("text/html; charset=utf-8", page),
+            Some(Err(_)) | None => ("text/plain; charset=utf-8", format!("{}\n", self.text)),
         };
         let mut response = Response::new(Body::from(content));
-        *response.status_mut() = status;
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
         for (name, value) in [
             (header::CONTENT_TYPE, content_type),
@@ -114,7 +121,7 @@ pub(super) fn not_running(
     let state = format!("{:?}", life.actual);
     let ended = life.desired == DesiredState::Terminated;
     let is_stopped = life.desired == DesiredState::Stopped;
-    let age = age(life.actual_at, now);
+    let age = span(life.actual_at, now);
     let title = match (is_stopped, ended) {
         (true, _) if life.actual == ActualState::Stopped => format!("{name} is stopped"),
         (_, true) => format!("{name} is being deleted"),
@@ -125,47 +132,18 @@ pub(super) fn not_running(
         text.push_str(" Its agent is not connected, so this is the last that was heard.");
     }
     let mut notice = Notice::new(StatusCode::SERVICE_UNAVAILABLE, &title, text);
-    for failure in &life.failures {
-        notice = notice.add(&shown(failure, now));
-    }
-    let page = escape(&format!("{}/workspaces/{name}", links.external_url));
+    notice.failures = life.failures.clone();
+    let page = format!("{}/workspaces/{name}", links.external_url);
     if is_stopped {
-        notice
-            .add(&format!(
-                "<p><a href=\"{page}\">Start it</a> on its page.</p>"
-            ))
-            .refresh(LATER)
+        notice.link(page, "Start it on its page").refresh(LATER)
     } else if ended {
         notice
     } else {
         notice
-            .add(&format!(
-                "<p>This page becomes the workspace by itself. <a href=\"{page}\">More about it</a>.</p>"
-            ))
+            .more("This page becomes the workspace by itself.")
+            .link(page, "More about it")
             .refresh(SOON)
     }
-}
-
-fn shown(failure: &FailureSeen, now: Timestamp) -> String {
-    let FailureSeen {
-        code,
-        component,
-        message,
-        evidence: _,
-        since,
-        next_try_at: _,
-    } = failure;
-    let place = if component.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", escape(component))
-    };
-    format!(
-        "<p class=error><strong>{}</strong>{place}, since {}: {}</p>",
-        escape(code),
-        age(*since, now),
-        escape(message)
-    )
 }
 
 /// It is Running, and there is no connection.
@@ -189,7 +167,7 @@ pub(super) fn no_connection(
                  and let it listen on all addresses (0.0.0.0), not only on 127.0.0.1."
             ),
         )
-        .add("<p>This page becomes the program's by itself.</p>")
+        .more("This page becomes the program's by itself.")
         .refresh(SOON),
         DialError::TimedOut => Notice::new(
             StatusCode::GATEWAY_TIMEOUT,
@@ -224,29 +202,19 @@ pub(super) fn broke_off(workspace: &Workspace, port: u16) -> Notice {
 /// There is no such port, and which there are.
 pub(super) fn no_such_port(workspace: &Workspace, port: u16, links: Links<'_>) -> Notice {
     let name = &workspace.name;
-    let known = workspace.endpoints.iter().take(MAX_LISTED);
-    let mut list = String::new();
-    for endpoint in known {
-        let WorkspaceEndpoint {
-            name: label, port, ..
-        } = endpoint;
-        let address = url(links.external_url, links.domain, name.as_str(), endpoint);
-        list.push_str(&format!(
-            "<li><a href=\"{}\">{port}</a> {}</li>",
-            escape(&address),
-            escape(label)
-        ));
-    }
     let notice = Notice::new(
         StatusCode::NOT_FOUND,
         &format!("{name} has no port {port}"),
         format!("The devfile of workspace {name} declares no endpoint with port {port}."),
     );
-    if list.is_empty() {
-        notice.add("<p>It declares none at all.</p>")
-    } else {
-        notice.add(&format!("<p>These there are:</p><ul>{list}</ul>"))
+    if workspace.endpoints.is_empty() {
+        return notice.more("It declares none at all.");
     }
+    let known = workspace.endpoints.iter().take(MAX_LISTED);
+    known.fold(notice.more("These there are:"), |notice, endpoint| {
+        let to = url(links.external_url, links.domain, name.as_str(), endpoint);
+        notice.link(to, format!("{} {}", endpoint.port, endpoint.name))
+    })
 }
 
 /// Nothing of that name, or not the caller's: which of them is not said.
@@ -265,7 +233,7 @@ pub(super) fn cookies_blocked(host: &str) -> Notice {
         "Your browser keeps no cookie",
         format!("You are signed in, but your browser does not keep the cookie of {host}. Allow cookies for it, and do not open it inside a page of another site."),
     )
-    .add("<p><a href=\"/\">Try again</a></p>")
+    .link("/", "Try again")
 }
 
 /// A code that cannot be used.
@@ -275,7 +243,7 @@ pub(super) fn code_spent() -> Notice {
         "This link was used",
         "A sign-in link of a workspace works once and for a minute.".into(),
     )
-    .add("<p><a href=\"/\">Open the workspace</a></p>")
+    .link("/", "Open the workspace")
 }
 
 /// A program, or a part of a page, without a cookie.
@@ -294,31 +262,4 @@ pub(super) fn foreign() -> Notice {
         "Another site's request",
         "A page of another site, or of another workspace, may not call this one.".into(),
     )
-}
-
-/// For people: `42 s`, `5 min`, `3 h`, `2 d`.
-fn age(since: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(since).as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-/// Text inside HTML, also inside a quoted attribute.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }

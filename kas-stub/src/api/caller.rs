@@ -23,7 +23,7 @@ pub(crate) const COOKIE: &str = "kas_stub_session";
 pub(super) struct Caller {
     principal: Principal,
     session: Option<Arc<Session>>,
-    /// Ends when the token does that it came with.
+    /// Ends when the token or session does that it came with.
     cut: Option<Cut>,
     /// A session with a request that another site may have made.
     cross_site: bool,
@@ -44,7 +44,9 @@ impl FromRequestParts<Api> for Caller {
             .and_then(bearer)
             .and_then(|secret| api.directory.authenticate(secret));
         let session = cookie(&parts.headers).and_then(|secret| api.directory.session(secret));
-        let cut = token.as_ref().map(|token| token.cancelled().clone());
+        let by_token = token.as_ref().map(|token| token.cancelled().clone());
+        let by_session = || session.as_ref().map(|session| session.ended().clone());
+        let cut = by_token.or_else(by_session);
         let principal = if let Some(token) = token {
             match token.owner {
                 TokenOwner::User { id } => Principal::Administrator {
@@ -125,7 +127,7 @@ impl Caller {
         }
     }
 
-    /// Ends when the caller's token does; for answers that go on.
+    /// Ends when the caller's token or session does; for answers that go on.
     pub(super) fn cut(&self) -> Option<Cut> {
         self.cut.clone()
     }

@@ -1,6 +1,6 @@
 //! The page: small and rendered here, from `templates/`. A script makes it live; without it everything works by reloading.
 
-pub(super) mod filters;
+pub(crate) mod filters;
 pub(super) mod live;
 pub(super) mod sign_in;
 pub(super) mod workspaces;

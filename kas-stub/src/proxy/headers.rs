@@ -1,9 +1,10 @@
 //! Which headers pass, and in which form.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
-
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proto::prototool::{KeyValues, Values};
+
+use crate::connection_headers::{HOP_BY_HOP, connection_names};
 
 /// What the server says of itself in `Via`.
 const VIA: &str = concat!("gRPC/1.0 kas-stub/", env!("CARGO_PKG_VERSION"));
@@ -15,25 +16,6 @@ const OURS: [&str; 5] = [
     "x-csrf-token",
     "host",
 ];
-/// Meant for one connection. The length of a body travels beside the headers.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Whether the request asks to leave HTTP, as exec, attach and port-forward do.
-pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_11
-        && request.headers().contains_key(header::UPGRADE)
-        && connection_names(request.headers()).any(|name| name == "upgrade")
-}
 
 /// The request's headers for the agent, names in the form of Go's HTTP (`Upgrade` is found by it).
 pub(super) fn for_agent(headers: &HeaderMap, upgrade: bool) -> Vec<KeyValues> {
@@ -42,6 +24,7 @@ pub(super) fn for_agent(headers: &HeaderMap, upgrade: bool) -> Vec<KeyValues> {
         let name = name.as_str();
         !OURS.contains(&name)
             && !HOP_BY_HOP.contains(&name)
+            // The length of a body travels beside the headers.
             && name != "content-length"
             && name != "via"
             && !named.iter().any(|hop| hop == name)
@@ -109,15 +92,6 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
         .flatten()
 }
 
-fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-}
-
 fn key_values(name: &HeaderName, headers: &HeaderMap) -> KeyValues {
     entry(
         &canonical(name.as_str()),
@@ -156,7 +130,10 @@ fn canonical(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
+    use crate::connection_headers::is_upgrade;
 
     fn request(headers: &[(&str, &str)]) -> Request<()> {
         let mut request = Request::builder();

@@ -1,7 +1,10 @@
 //! The ports of a workspace that people can open, and their addresses. Pure.
 
+use std::fmt::Display;
+
 use ::devfile::model::{Devfile, Endpoint, Exposure, Protocol};
 use model::WorkspaceName;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -41,18 +44,21 @@ pub(super) fn of_services(objects: &[Value], workspace: &WorkspaceName) -> Vec<W
     distinct(ports)
 }
 
+/// A path as a value in a query: all is written as `%XX` but letters, digits, slashes and `-._~`.
+pub(crate) fn in_query(path: &str) -> impl Display + '_ {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    utf8_percent_encode(path, ESCAPED)
+}
+
 /// Lets the editor open a folder.
 pub(super) fn open_at(endpoints: &mut [WorkspaceEndpoint], folder: &str) {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    let folder: String = folder
-        .bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
-        })
-        .collect();
     for endpoint in endpoints.iter_mut().filter(|it| it.editor) {
-        endpoint.path = Some(format!("/?folder={folder}"));
+        endpoint.path = Some(format!("/?folder={}", in_query(folder)));
     }
 }
 

@@ -1,10 +1,10 @@
 //! The REST API, the page and the sign-in.
 
 use http::{Method, Request, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
 
-use crate::support::{Answer, TestServer, collect, no_body, person};
+use crate::support::{Answer, LIMIT, TestServer, collect, no_body, person};
 
 async fn ask(server: &TestServer, request: http::request::Builder, body: &str) -> Answer {
     let mut person = person(server.server.people).await;
@@ -213,6 +213,15 @@ async fn the_link_of_the_first_start_signs_in_once() {
     let link = ask(&server, link.header(header::ORIGIN, "http://kas"), "").await;
     assert_eq!(link.status, 403);
 
+    // An open page hears of what is there at once, and no longer than the session lasts.
+    let mut listener = person(server.server.people).await;
+    let live = Request::get("/live").header(header::COOKIE, &cookie);
+    let live = live.header(header::HOST, "kas").body(no_body()).unwrap();
+    let mut live = listener.send_request(live).await.unwrap().into_body();
+    let first = tokio::time::timeout(LIMIT, live.frame()).await.unwrap();
+    let first = first.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first, "event: changed\ndata: now\n\n");
+
     let out = Request::post("/sign-out").header(header::COOKIE, &cookie);
     assert_eq!(
         ask(&server, out.header(header::ORIGIN, "http://kas"), "")
@@ -220,6 +229,8 @@ async fn the_link_of_the_first_start_signs_in_once() {
             .status,
         303
     );
+    let rest = tokio::time::timeout(LIMIT, live.collect()).await;
+    assert_eq!(rest.unwrap().unwrap().to_bytes(), "");
     let page = ask(
         &server,
         Request::get("/").header(header::COOKIE, &cookie),

@@ -548,7 +548,7 @@ async fn in_a_workspaces_place_a_page_says_why() {
         page.contains(&format!("Nobody listens on port {}", stage.silent)),
         "{page}"
     );
-    assert!(page.contains("http-equiv=refresh"), "{page}");
+    assert!(page.contains("http-equiv=\"refresh\""), "{page}");
 
     let (status, page) = stage.page(1).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
@@ -566,7 +566,7 @@ async fn in_a_workspaces_place_a_page_says_why() {
         let (status, page) = stage.page(stage.upstream.port).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(
-            page.contains(says) && page.contains("http-equiv=refresh"),
+            page.contains(says) && page.contains("http-equiv=\"refresh\""),
             "{page}"
         );
         assert!(!page.contains("<script"), "{page}");

@@ -34,7 +34,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Check everything, or one part of it
     Test(test::TestArgs),
-    /// Measure calls through the tunnel, or the reading of devfiles, beside a baseline in the same run
+    /// Measure calls through the tunnel, reconciling, or the reading of devfiles, beside a baseline in the same run
     Bench(bench::BenchArgs),
     /// Feed the crate devfile generated texts; needs a nightly compiler
     Fuzz(fuzz::FuzzArgs),

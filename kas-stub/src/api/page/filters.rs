@@ -5,8 +5,12 @@
 use askama::{Values, filter_fn, filters::Safe};
 use jiff::Timestamp;
 
-/// `12 s`, `3 min`, `5 h`, `2 d`: as exact as somebody who waits wants it.
-fn span(seconds: u64) -> String {
+/// The time from one moment to a later one: `12 s`, `3 min`, `5 h`, `2 d`, as exact as somebody who waits wants it.
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
+    in_words(seconds(from, to))
+}
+
+fn in_words(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),
@@ -17,32 +21,32 @@ fn span(seconds: u64) -> String {
 
 /// Whole seconds from one time to a later one.
 fn seconds(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(from.until(to).map_or(0, |span| span.get_seconds())).unwrap_or(0)
+    u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
 }
 
 /// How long ago: `<time>12 s ago</time>`.
 #[filter_fn]
-pub(super) fn ago(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<String>> {
+pub(crate) fn ago(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<String>> {
     let seconds = seconds(*time, Timestamp::now());
     Ok(Safe(format!(
         "<time datetime=\"{time}\" title=\"{time}\" data-seconds=\"{seconds}\">{} ago</time>",
-        span(seconds)
+        in_words(seconds)
     )))
 }
 
 /// In how long: `<time>in 12 s</time>`.
 #[filter_fn]
-pub(super) fn until(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<String>> {
+pub(crate) fn until(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<String>> {
     let seconds = seconds(Timestamp::now(), *time);
     Ok(Safe(format!(
         "<time datetime=\"{time}\" title=\"{time}\" data-seconds=\"{seconds}\" data-ahead=\"1\">in {}</time>",
-        span(seconds)
+        in_words(seconds)
     )))
 }
 
 /// The time of a day, in UTC.
 #[filter_fn]
-pub(super) fn clock(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<String>> {
+pub(crate) fn clock(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<String>> {
     Ok(Safe(format!(
         "<time datetime=\"{time}\">{}</time>",
         time.strftime("%F %T UTC")
@@ -63,7 +67,7 @@ mod tests {
             (3600, "1 h"),
             (90_000, "1 d"),
         ] {
-            assert_eq!(span(seconds), expected);
+            assert_eq!(in_words(seconds), expected);
         }
         let later: Timestamp = "2026-01-01T00:02:05.9Z".parse().unwrap();
         let earlier: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
