@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
         "an_image_that_is_still_pulled_says_so_until_it_is_there",
         image_pulling,
     ),
+    ("a_bad_manifest_stops_one_workspace_of_ten", bad_manifest),
     ("a_used_up_quota_is_told_and_forgotten_when_raised", quota),
     ("a_refusal_at_admission_is_told_with_its_text", admission),
     (
@@ -109,6 +110,34 @@ fn image_pulling(world: &mut World) -> Result<()> {
     ensure!(running["actual_state"] == "Running", "{running:#}");
     ensure!(running["failures"] == json!([]), "{running:#}");
     delete(world, "late", "gl-rd-ns-late")
+}
+
+fn bad_manifest(world: &mut World) -> Result<()> {
+    // The devfile is right, and the object in it is none that an API server takes.
+    let manifest = "  - name: settings
+    kubernetes:
+      deployByDefault: true
+      inlined: |
+        apiVersion: v1
+        kind: ConfigMap
+        metadata: { name: settings }
+        data: { 'no key / at all': x }
+commands:";
+    start(world, "bad", &DEVFILE.replace("commands:", manifest))?;
+    let others: Vec<String> = (1..=9).map(|number| format!("good-{number}")).collect();
+    for name in &others {
+        start(world, name, DEVFILE)?;
+    }
+    let shown = wait_failure(world, "bad", "ObjectRefused")?;
+    ensure!(shown.to_string().contains("no key / at all"), "{shown:#}");
+    for name in &others {
+        let running = workspace(world, &["start", name])?;
+        ensure!(running["failures"] == json!([]), "{running:#}");
+    }
+    for name in others.iter().map(String::as_str).chain(["bad"]) {
+        delete(world, name, &format!("gl-rd-ns-{name}"))?;
+    }
+    Ok(())
 }
 
 fn quota(world: &mut World) -> Result<()> {

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         trouble::TESTS,
         installation::LAST,
         trouble::LAST,
+        workspace_trouble::LAST,
     ]
     .concat()
     .into_iter()

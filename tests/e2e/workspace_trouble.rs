@@ -1,6 +1,6 @@
 //! Workspaces while agent and server go away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::wait::wait_until;
@@ -30,6 +30,85 @@ pub(crate) const TESTS: &[Test] = &[
         empty_server,
     ),
 ];
+
+/// After all others, as it takes the API server away.
+pub(crate) const LAST: &[Test] = &[(
+    "a_minute_without_the_api_server_loses_and_restarts_nothing",
+    api_server_away,
+)];
+
+/// How long the API server stays away: long enough for the lease to be lost, and every delay to reach its cap.
+const AWAY: Duration = Duration::from_secs(60);
+
+fn api_server_away(world: &mut World) -> Result<()> {
+    // A test before this one may have taken it away.
+    world
+        .release
+        .install(&world.cluster, &world.main_values()?, true)?;
+    world.server.wait_pods(MAIN, 2, CONNECT)?;
+    for name in ["stays", "changes"] {
+        let repository = repository(world, name, DEVFILE)?;
+        workspace(world, &["create", &repository, "--name", name])?;
+    }
+    let namespace = "gl-rd-ns-stays";
+    let before = (identities(world, namespace)?, containers(world, namespace)?);
+    let agents = containers(world, MAIN)?;
+    let show = || world.server.json(&["workspace", "show", "stays"]);
+    let shown = show()?;
+
+    world.cluster.stop_program("kube-apiserver")?;
+    let stopped = Instant::now();
+    let asked = (|| {
+        world.server.json(&["workspace", "stop", "changes"])?;
+        while stopped.elapsed() < AWAY {
+            // Nobody can see it, so nothing new is said of it.
+            let now = show()?;
+            ensure!(now["actual_state"] == "Running", "{now:#}");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        Ok(())
+    })();
+    // Whatever was wrong, the other tests need it.
+    world.cluster.start_program("kube-apiserver")?;
+    wait_until("the API server is ready", CONNECT, || {
+        Ok(world.admin(&["get", "--raw", "/readyz"])?.contains("ok"))
+    })?;
+    asked?;
+    // What was asked meanwhile is done.
+    let changed = workspace(world, &["stop", "changes"])?;
+    ensure!(changed["actual_state"] == "Stopped", "{changed:#}");
+    let replicas = [
+        "get",
+        "deployment",
+        "-n",
+        "gl-rd-ns-changes",
+        "changes",
+        "-o",
+        "jsonpath={.spec.replicas}",
+    ];
+    ensure!(world.admin(&replicas)? == "0");
+    world.cluster.wait_ready()?;
+    let now = show()?;
+    for field in ["actual_state", "actual_state_changed_at", "failures"] {
+        ensure!(now[field] == shown[field], "{field}: {now:#}");
+    }
+    let after = (identities(world, namespace)?, containers(world, namespace)?);
+    ensure!(before == after, "before {before:?}, after {after:?}");
+    ensure!(
+        agents == containers(world, MAIN)?,
+        "the agents were started again"
+    );
+    for name in ["stays", "changes"] {
+        delete(world, name, &format!("gl-rd-ns-{name}"))?;
+    }
+    Ok(())
+}
+
+/// The running containers of a namespace's Pods, and how often each was started again.
+fn containers(world: &World, namespace: &str) -> Result<String> {
+    let path = "jsonpath={range .items[*]}{.metadata.uid}={.status.containerStatuses[*].restartCount} {end}";
+    world.admin(&["get", "pods", "-n", namespace, "-o", path])
+}
 
 fn agents_killed(world: &mut World) -> Result<()> {
     begin(world, "agents-killed")?;

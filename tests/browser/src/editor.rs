@@ -43,6 +43,15 @@ impl<'a> Editor<'a> {
         self.save()
     }
 
+    /// Types a line at the end of the open file, without saving it.
+    pub(crate) fn add(&self, line: &str) -> Result<()> {
+        self.0.click(".monaco-editor .view-lines")?;
+        self.0.key("End", &[ModifierKey::Ctrl])?;
+        self.0.key("Enter", &[])?;
+        self.0.write(line)?;
+        self.shows(line)
+    }
+
     /// Waits until the open file shows this.
     pub(crate) fn shows(&self, text: &str) -> Result<()> {
         let lines = "(document.querySelector('.monaco-editor .view-lines')?.innerText ?? '').replaceAll('\\u00a0', ' ')";
@@ -84,6 +93,17 @@ impl<'a> Editor<'a> {
         let says = format!("{SCREEN}.includes({answer:?})");
         self.0
             .wait(&format!("the terminal says {answer:?}"), COMMAND, &says)
+    }
+
+    /// Answers a question that the editor asks at its top, such as Git's for a password.
+    pub(crate) fn answer(&self, question: &str, answer: &str) -> Result<()> {
+        let asks = format!(
+            "[...document.querySelectorAll('.quick-input-widget input')].some(it => it.offsetParent && it.placeholder.includes({question:?}))"
+        );
+        self.0
+            .wait(&format!("the editor asks for {question}"), SOON, &asks)?;
+        self.0.write(answer)?;
+        self.0.key("Enter", &[])
     }
 }
 

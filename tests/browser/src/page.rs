@@ -1,7 +1,9 @@
 //! A tab of Chromium: looking, waiting, typing, pictures.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +21,13 @@ const SILENCE: Duration = Duration::from_secs(600);
 /// A laptop's window.
 const WINDOW: (u32, u32) = (1280, 860);
 
-/// A browser with one tab.
+/// A tab.
 pub(crate) struct Page {
-    /// Ends with us.
-    _browser: Browser,
+    /// Ends with its last tab.
+    browser: Browser,
     tab: Arc<Tab>,
     pictures: PathBuf,
-    taken: std::cell::Cell<u32>,
+    taken: Rc<Cell<u32>>,
 }
 
 impl Page {
@@ -50,14 +52,29 @@ impl Page {
             ..LaunchOptions::default()
         })
         .context("start chromium")?;
+        Self::tab(browser, pictures, Rc::default())
+    }
+
+    fn tab(browser: Browser, pictures: &Path, taken: Rc<Cell<u32>>) -> Result<Self> {
         let tab = browser.new_tab()?;
         tab.set_default_timeout(SOON);
         Ok(Self {
-            _browser: browser,
+            browser,
             tab,
             pictures: pictures.to_owned(),
-            taken: std::cell::Cell::new(0),
+            taken,
         })
+    }
+
+    /// Another tab, of the same person. An editor is not left: it would ask whether one really wants to.
+    pub(crate) fn beside(&self) -> Result<Self> {
+        Self::tab(self.browser.clone(), &self.pictures, Rc::clone(&self.taken))
+    }
+
+    /// Keys go to the tab in front.
+    pub(crate) fn to_front(&self) -> Result<()> {
+        self.tab.bring_to_front()?;
+        Ok(())
     }
 
     pub(crate) fn go(&self, url: &str) -> Result<()> {

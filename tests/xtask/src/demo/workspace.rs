@@ -39,13 +39,17 @@ pub(crate) fn steps(cluster: &Cluster, server: &Server, ready: &Ready) -> Result
 
 /// A developer's day in a browser, with a workspace of its own.
 pub(crate) fn day(server: &Server, ready: &Ready) -> Result<()> {
-    step("Make a workspace, edit and test in a browser", || {
-        let pictures = tests::output_dir().join("demo");
-        let told = journey::day(server, &ready.sample_url, DAY, &pictures)?;
-        say(&told);
-        say(&format!("pictures: {}", pictures.display()));
-        wait(server, &["delete", DAY]).map(drop)
-    })
+    step(
+        "Edit, test, run, commit, push, stop and start in a browser",
+        || {
+            let pictures = tests::output_dir().join("demo");
+            let push = &ready.push_token;
+            let told = journey::day(server, &ready.sample_url, DAY, push, &pictures)?;
+            say(&told);
+            say(&format!("pictures: {}", pictures.display()));
+            wait(server, &["delete", DAY]).map(drop)
+        },
+    )
 }
 
 /// Makes the workspace, or starts it, and tells when it came how far.
