@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "gitlab/agent_configuration.proto",
     "gitlab/agent_registrar.proto",
     "gitlab/agentcfg.proto",
+    "gitlab/gitlab_access.proto",
     "gitlab/kubernetes_api.proto",
     "gitlab/reverse_tunnel.proto",
     "remote_development/access.proto",

@@ -33,6 +33,13 @@ pub mod gitlab {
         pub mod entity {
             tonic::include_proto!("gitlab.agent.entity");
         }
+        /// Calls of modules to GitLab.
+        pub mod gitlab_access {
+            /// The gRPC service.
+            pub mod rpc {
+                tonic::include_proto!("gitlab.agent.gitlab_access.rpc");
+            }
+        }
         /// HTTP over a gRPC stream.
         pub mod grpctool {
             tonic::include_proto!("gitlab.agent.grpctool");
@@ -75,3 +82,7 @@ pub use gitlab::agent::*;
 /// The type URL of `gitlab.agent.kubernetes_api.rpc.HeaderExtra` inside `Any`.
 pub const KUBERNETES_API_HEADER_EXTRA: &str =
     "type.googleapis.com/gitlab.agent.kubernetes_api.rpc.HeaderExtra";
+
+/// The type URL of `gitlab.agent.gitlab_access.rpc.HeaderExtra` inside `Any`.
+pub const GITLAB_ACCESS_HEADER_EXTRA: &str =
+    "type.googleapis.com/gitlab.agent.gitlab_access.rpc.HeaderExtra";
