@@ -3,6 +3,7 @@
 //! Every call is authenticated and authorised before a service sees it; the services find the [`AgentCall`] in the
 //! request's extensions.
 
+mod gitlab_access;
 mod presence;
 mod services;
 
@@ -20,6 +21,7 @@ use hyper::body::Incoming;
 use proto::{
     agent_configuration::rpc::agent_configuration_server::AgentConfigurationServer,
     agent_registrar::rpc::agent_registrar_server::AgentRegistrarServer,
+    gitlab_access::rpc::gitlab_access_server::GitlabAccessServer,
     remote_development::rpc::remote_development_server::RemoteDevelopmentServer,
     reverse_tunnel::rpc::reverse_tunnel_server::ReverseTunnelServer,
 };
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, codec::CompressionEncoding::Gzip, server::NamedService};
 use tower::Service;
 
+use gitlab_access::Access;
 pub(crate) use presence::{Pod, Presence};
 use services::{Configuration, Registrar, Tunnel};
 
@@ -38,6 +41,7 @@ use crate::{
     tunnel::{ConnectionId, Tunnels},
     workspaces::{
         Workspaces,
+        json::Json,
         reconcile::{self, Reconcile},
     },
 };
@@ -64,6 +68,7 @@ pub(crate) struct AgentServices {
     registrar: AgentRegistrarServer<Registrar>,
     tunnel: ReverseTunnelServer<Tunnel>,
     reconcile: RemoteDevelopmentServer<Reconcile>,
+    gitlab_access: GitlabAccessServer<Access>,
 }
 
 /// What the services are made of.
@@ -94,6 +99,10 @@ impl AgentServices {
             external_url,
             stopping,
         } = parts;
+        let access = Access {
+            remote_development: Json::new(Arc::clone(&workspaces), full_interval),
+            stopping: stopping.clone(),
+        };
         let reconcile = Reconcile {
             workspaces,
             full_interval,
@@ -122,6 +131,9 @@ impl AgentServices {
             reconcile: RemoteDevelopmentServer::new(reconcile)
                 .accept_compressed(Gzip)
                 .max_decoding_message_size(reconcile::MAX_MESSAGE),
+            gitlab_access: GitlabAccessServer::new(access)
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(MAX_MESSAGE),
         }
     }
 
@@ -191,6 +203,7 @@ impl hyper::service::Service<Request<Incoming>> for AgentServices {
             RemoteDevelopmentServer::<Reconcile>::NAME => {
                 ready(self.reconcile.clone()).call(request)
             }
+            GitlabAccessServer::<Access>::NAME => ready(self.gitlab_access.clone()).call(request),
             _ => refuse(Status::unimplemented("no such service")),
         }
     }

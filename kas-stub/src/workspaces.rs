@@ -19,6 +19,7 @@ pub(crate) mod editor;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 mod imports;
+pub(crate) mod json;
 mod maker;
 pub(crate) mod reconcile;
 mod render;

@@ -41,7 +41,7 @@ pub(super) struct Tunnel {
     pub(super) tunnels: Arc<Tunnels>,
 }
 
-fn caller<T>(request: &mut Request<T>) -> Result<AgentCall, Status> {
+pub(super) fn caller<T>(request: &mut Request<T>) -> Result<AgentCall, Status> {
     request
         .extensions_mut()
         .remove::<AgentCall>()

@@ -33,7 +33,11 @@ pub(crate) fn configuration(
         // There is no GitLab to number projects; agents only show it.
         project_id: agent.id as i64,
         project_path,
-        remote_development: None,
+        // GitLab's agent takes workspaces only where this is on; when to ask is said in the answers.
+        remote_development: Some(agentcfg::RemoteDevelopmentCf {
+            enabled: true,
+            ..agentcfg::RemoteDevelopmentCf::default()
+        }),
         gitlab_external_url: external_url.to_owned(),
         user_access: user_access.as_ref().map(user_access_cf),
     }

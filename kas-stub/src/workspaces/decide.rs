@@ -27,6 +27,9 @@ pub(crate) struct Report {
     pub(crate) actual: ActualState,
     pub(crate) seen_at: Timestamp,
     pub(crate) failures: Vec<FailureSeen>,
+    /// `Unknown` is what somebody saw, also of a workspace of which nothing was seen before (GitLab's table). Otherwise it
+    /// says no more of such a one than that it was asked for.
+    pub(crate) unknown_is_seen: bool,
 }
 
 /// What becomes of a workspace, and the steps that led there.
@@ -131,7 +134,7 @@ fn actual_after(before: &Life, report: &Report) -> ActualState {
         ) => ActualState::Unknown,
         // Before anything was seen, "unknown" says no more than "asked for".
         (ActualState::Unknown | ActualState::CreationRequested, _)
-            if before.actual == ActualState::CreationRequested =>
+            if before.actual == ActualState::CreationRequested && !report.unknown_is_seen =>
         {
             ActualState::CreationRequested
         }

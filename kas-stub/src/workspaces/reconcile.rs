@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+pub(super) use convert::{MAX_NAME_BYTES, cut};
 pub(crate) use leaders::{Leader, Leaders};
 pub(crate) use orphans::{AgentOrphans, Orphan, Orphans};
 

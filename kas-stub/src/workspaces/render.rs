@@ -21,13 +21,13 @@ pub(super) use check::{DevfileProblem, check, check_objects, problem_of};
 pub(super) use repository::{repository_name, with_repository};
 
 /// GitLab's label with the id of the agent, on everything.
-const AGENT_ID_LABEL: &str = "agent.gitlab.com/id";
+pub(super) const AGENT_ID_LABEL: &str = "agent.gitlab.com/id";
 /// The workspace's name, on everything, and what selects its Pods.
 pub(super) const NAME_LABEL: &str = "workspaces.gitlab.com/name";
 /// GitLab's annotation with the id of the workspace.
-const ID_ANNOTATION: &str = "workspaces.gitlab.com/id";
+pub(super) const ID_ANNOTATION: &str = "workspaces.gitlab.com/id";
 /// cli-utils' annotation with the id of the inventory.
-const INVENTORY_ANNOTATION: &str = "config.k8s.io/owning-inventory";
+pub(super) const INVENTORY_ANNOTATION: &str = "config.k8s.io/owning-inventory";
 /// A home that no image has, so that keeping it hides nothing.
 const HOME: &str = "/home/workspace";
 /// What the agent applies of a devfile's own objects.
@@ -56,6 +56,16 @@ pub(crate) struct Frame<'a> {
     pub(crate) editor: Option<&'a Definition>,
 }
 
+/// The ConfigMap that lists a workspace's objects.
+pub(super) fn workspace_inventory(name: &WorkspaceName) -> String {
+    format!("{name}-workspace-inventory")
+}
+
+/// The ConfigMap that lists a workspace's Secrets, where GitLab's agent applies them.
+pub(super) fn secrets_inventory(name: &WorkspaceName) -> String {
+    format!("{name}-secrets-inventory")
+}
+
 impl Frame<'_> {
     /// On every object.
     pub(super) fn labels(&self) -> BTreeMap<String, String> {
@@ -75,7 +85,7 @@ impl Frame<'_> {
 
     /// The ConfigMap in which the agent keeps what it applied.
     pub(super) fn inventory(&self) -> String {
-        format!("{}-workspace-inventory", self.name)
+        workspace_inventory(self.name)
     }
 
     /// How the devfile is rendered.

@@ -11,6 +11,7 @@ use proto::{
     },
     agent_registrar::rpc::{RegisterRequest, agent_registrar_client::AgentRegistrarClient},
     entity::AgentMeta,
+    gitlab_access::rpc::{HeaderExtra, gitlab_access_client::GitlabAccessClient},
     grpctool::{HttpRequest, HttpResponse, http_request, http_response},
     prototool::{self, KeyValues, Values},
     reverse_tunnel::{
@@ -87,6 +88,15 @@ impl ScriptedAgent {
         Ok(client.get_configuration(request).await?.into_inner())
     }
 
+    /// One whose streams take 64 KiB before they must be read.
+    pub(crate) async fn connect_narrow(address: SocketAddr, token: &str) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let narrow = endpoint
+            .initial_stream_window_size(64 * 1024)
+            .initial_connection_window_size(64 * 1024);
+        Self::over(narrow, token).await
+    }
+
     /// With gzip, as GitLab's agent sends everything.
     pub(crate) async fn register(&self) -> Result<(), Status> {
         let request = RegisterRequest {
@@ -96,6 +106,61 @@ impl ScriptedAgent {
         let mut client =
             AgentRegistrarClient::new(self.service()).send_compressed(CompressionEncoding::Gzip);
         client.register(request).await.map(|_| ())
+    }
+
+    /// A module's request to GitLab as GitLab's agent sends it: gzip, no content length, a trailer, half-closed. Gives
+    /// status and body.
+    pub(crate) async fn gitlab(
+        &self,
+        module: &str,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<(i32, Bytes), Status> {
+        self.gitlab_messages(gitlab_request(module, method, path, body))
+            .await
+    }
+
+    /// The same from the messages of the stream.
+    pub(crate) async fn gitlab_messages(
+        &self,
+        messages: Vec<http_request::Message>,
+    ) -> Result<(i32, Bytes), Status> {
+        let mut answer = self.gitlab_answer(messages).await?;
+        let Some(http_response::Message::Header(head)) =
+            answer.message().await?.and_then(|it| it.message)
+        else {
+            panic!("no header first");
+        };
+        let mut body = Vec::new();
+        loop {
+            match answer.message().await?.and_then(|it| it.message) {
+                Some(http_response::Message::Data(data)) => {
+                    assert!(!data.data.is_empty() && data.data.len() <= 32 * 1024);
+                    body.extend_from_slice(&data.data);
+                }
+                Some(http_response::Message::Trailer(_)) => break,
+                other => panic!("{other:?} in an answer"),
+            }
+        }
+        assert_eq!(answer.message().await?, None, "nothing after the trailer");
+        Ok((head.response.unwrap().status_code, body.into()))
+    }
+
+    /// The same; the answer is still to be read.
+    pub(crate) async fn gitlab_answer(
+        &self,
+        messages: Vec<http_request::Message>,
+    ) -> Result<Streaming<HttpResponse>, Status> {
+        let frames = messages.into_iter().map(|message| HttpRequest {
+            message: Some(message),
+        });
+        let mut client = GitlabAccessClient::new(self.service())
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
+        let answer = client.make_request(tokio_stream::iter(frames.collect::<Vec<_>>()));
+        let answer = tokio::time::timeout(LIMIT, answer).await;
+        Ok(answer.expect("an answer in time")?.into_inner())
     }
 
     /// An idle tunnel for the Kubernetes API.
@@ -321,4 +386,37 @@ pub(crate) async fn next_configuration(
 pub(crate) async fn nothing_comes(stream: &mut Streaming<ConfigurationResponse>) {
     let next = tokio::time::timeout(Duration::from_millis(200), stream.message()).await;
     assert!(next.is_err(), "{next:?}");
+}
+
+/// The messages of a module's request to GitLab.
+pub(crate) fn gitlab_request(
+    module: &str,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Vec<http_request::Message> {
+    let extra = HeaderExtra {
+        module_name: module.into(),
+    };
+    let head = http_request::Header {
+        request: Some(prototool::HttpRequest {
+            method: method.into(),
+            header: vec![key_values("Content-Type", "application/json")],
+            url_path: path.into(),
+            query: Vec::new(),
+        }),
+        extra: Some(prost_types::Any {
+            type_url: proto::GITLAB_ACCESS_HEADER_EXTRA.into(),
+            value: extra.encode_to_vec(),
+        }),
+        content_length: None,
+    };
+    let mut messages = vec![http_request::Message::Header(head)];
+    messages.extend(body.chunks(32 * 1024).map(|data| {
+        http_request::Message::Data(http_request::Data {
+            data: Bytes::copy_from_slice(data),
+        })
+    }));
+    messages.push(http_request::Message::Trailer(http_request::Trailer {}));
+    messages
 }

@@ -11,6 +11,7 @@ mod agents;
 mod api;
 mod git;
 mod imports;
+mod json;
 mod proxy;
 mod stop;
 mod support;

@@ -24,6 +24,7 @@ fn report(applied_generation: u64, actual: A) -> Report {
         actual,
         seen_at: at(90),
         failures: Vec::new(),
+        unknown_is_seen: false,
     }
 }
 
@@ -215,13 +216,21 @@ enum Input {
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
-    let report = (0_u64..8, any_actual(), 0_i64..200, any_failures()).prop_map(
-        |(applied_generation, actual, seen, failures)| {
+    let any = (
+        0_u64..8,
+        any_actual(),
+        0_i64..200,
+        any_failures(),
+        any::<bool>(),
+    );
+    let report = any.prop_map(
+        |(applied_generation, actual, seen, failures, unknown_is_seen)| {
             Input::Report(Report {
                 applied_generation,
                 actual,
                 seen_at: at(seen),
                 failures,
+                unknown_is_seen,
             })
         },
     );

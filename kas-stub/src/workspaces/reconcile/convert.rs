@@ -15,7 +15,7 @@ use super::super::{
 /// Bytes of an object in one message.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Longest name kept of what an agent says: a Kubernetes name.
-const MAX_NAME_BYTES: usize = 253;
+pub(in super::super) const MAX_NAME_BYTES: usize = 253;
 /// Longest message kept of a failure.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
@@ -51,6 +51,7 @@ pub(super) fn report(report: wire::WorkspaceReport, now: Timestamp) -> ReportOf 
             actual,
             seen_at: before(now, age_ms),
             failures: failures.map(|it| failure(it, now)).collect(),
+            unknown_is_seen: false,
         },
     }
 }
@@ -84,7 +85,7 @@ fn milliseconds(milliseconds: u64) -> SignedDuration {
 }
 
 /// Cuts between characters.
-fn cut(mut text: String, max_bytes: usize) -> String {
+pub(in super::super) fn cut(mut text: String, max_bytes: usize) -> String {
     text.truncate(text.floor_char_boundary(max_bytes));
     text
 }

@@ -8,7 +8,7 @@ use ::devfile::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Frame;
+use super::{Frame, secrets_inventory};
 use crate::workspaces::workspace::Note;
 
 // The agent has the same limits and refuses what exceeds them; here it is said at once.
@@ -76,7 +76,11 @@ pub(crate) fn check(
 pub(crate) fn check_objects(frame: &Frame<'_>, objects: &[Value]) -> Vec<DevfileProblem> {
     let mut problems = Vec::new();
     let inventory = frame.inventory();
-    let mut seen = BTreeSet::from([("ConfigMap", inventory.as_str())]);
+    let secrets = secrets_inventory(frame.name);
+    let mut seen = BTreeSet::from([
+        ("ConfigMap", inventory.as_str()),
+        ("ConfigMap", secrets.as_str()),
+    ]);
     let text = |object: &'_ Value, pointer: &str| -> String {
         object
             .pointer(pointer)
