@@ -22,6 +22,7 @@ components:
     - { name: web, targetPort: 8080 }
 - name: password
   kubernetes:
+    deployByDefault: true
     inlined: |
       apiVersion: v1
       kind: Secret

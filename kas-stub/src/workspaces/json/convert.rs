@@ -177,7 +177,7 @@ mod tests {
     fn what_is_wrong_with_a_request_is_said() {
         for (body, reason) in [
             ("", "EOF"),
-            ("[]", "update_type"),
+            ("[]", "invalid length 0"),
             (r#"{"update_type":"full"}"#, "workspace_agent_infos"),
             (
                 r#"{"update_type":"all","workspace_agent_infos":[]}"#,
