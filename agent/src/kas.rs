@@ -8,6 +8,7 @@ pub(crate) mod health;
 mod registration;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::Stream;
@@ -16,6 +17,8 @@ use proto::agent_configuration::rpc::agent_configuration_client::AgentConfigurat
 use proto::agent_configuration::rpc::{ConfigurationRequest, ConfigurationResponse};
 use proto::agent_registrar::rpc::agent_registrar_client::AgentRegistrarClient;
 use proto::agent_registrar::rpc::{RegisterRequest, UnregisterRequest};
+use proto::gitlab_access::rpc::gitlab_access_client::GitlabAccessClient;
+use proto::grpctool::{HttpRequest, HttpResponse};
 use proto::remote_development::rpc::remote_development_client::RemoteDevelopmentClient;
 use proto::remote_development::rpc::{ReconcileRequest, ReconcileResponse};
 use proto::reverse_tunnel::rpc::reverse_tunnel_client::ReverseTunnelClient;
@@ -23,6 +26,7 @@ use proto::reverse_tunnel::rpc::{ConnectRequest, ConnectResponse};
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
+use tower::util::MapRequest;
 
 use crate::config::Config;
 
@@ -99,11 +103,16 @@ impl Connector {
     /// A network connection of its own, which is made at the first call and again after it broke. There is no timeout for
     /// calls: a tunnel's may last for days, and each caller knows its own.
     pub(crate) fn connect(&self) -> Client {
+        let dialled = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&dialled);
+        let dialer = MapRequest::new(self.dialer.clone(), move |uri: Uri| {
+            count.fetch_add(1, Ordering::Relaxed);
+            uri
+        });
         Client {
-            channel: self
-                .endpoint
-                .connect_with_connector_lazy(self.dialer.clone()),
+            channel: self.endpoint.connect_with_connector_lazy(dialer),
             credentials: Arc::clone(&self.credentials),
+            dialled,
         }
     }
 }
@@ -113,6 +122,7 @@ impl Connector {
 pub(crate) struct Client {
     channel: Channel,
     credentials: Arc<Credentials>,
+    dialled: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -142,6 +152,25 @@ impl Client {
             .reconcile(self.request(requests))
             .await?;
         Ok(response.into_inner())
+    }
+
+    /// Sends a request of a module to GitLab.
+    pub(crate) async fn gitlab(
+        &self,
+        request: impl Stream<Item = HttpRequest> + Send + 'static,
+    ) -> Result<Streaming<HttpResponse>, Status> {
+        let response = GitlabAccessClient::new(self.channel.clone())
+            // JSON shrinks to a tenth, and there is one request every few seconds.
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .make_request(self.request(request))
+            .await?;
+        Ok(response.into_inner())
+    }
+
+    /// How often a connection was dialled: another number means that another server may be there.
+    pub(crate) fn dialled(&self) -> u64 {
+        self.dialled.load(Ordering::Relaxed)
     }
 
     async fn get_configuration(

@@ -37,7 +37,9 @@ pub use inventory::{
 pub use kind::{KINDS, Kind, kind_of};
 pub use observed::{Marked, NamespaceSeen, ObservedWorkspace, Seen};
 pub use plan::{Action, Plan, WaitingOn, plan};
-pub use reconciler::{Content, Look, MAX_WORKSPACES, Reconciler, Report, Taken, WorkspaceId};
+pub use reconciler::{
+    Content, DeploymentTold, Look, MAX_WORKSPACES, Reconciler, Report, Taken, WorkspaceId,
+};
 pub use report::{FailureStatus, Status, report};
 pub use schedule::{End, MAX_CONCURRENT, Schedule};
 pub use store::{Detail, Item, Meta, Place, Source};

@@ -37,7 +37,7 @@ pub(crate) fn desired_from(workspace: wire::Workspace) -> Result<DesiredWorkspac
             ));
         }
     };
-    if !is_dns_label(&namespace) {
+    if !super::is_dns_label(&namespace) {
         return Err(format!(
             "the namespace {namespace:?} of the workspace {name:?} is no name"
         ));
@@ -58,18 +58,14 @@ pub(crate) fn desired_from(workspace: wire::Workspace) -> Result<DesiredWorkspac
     })
 }
 
-/// It becomes part of a path.
-fn is_dns_label(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 63
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
 /// A report as it is sent at `now`: ages instead of times.
 pub(crate) fn report_to(report: Report, now: Duration) -> wire::WorkspaceReport {
-    let Report { id, place, status } = report;
+    let Report {
+        id,
+        place,
+        status,
+        deployment: _,
+    } = report;
     let failures = status.failures.into_iter().take(MAX_FAILURES);
     wire::WorkspaceReport {
         workspace_id: id.to_string(),

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::actual_state::TerminationProgress;
+use model::actual_state::{DeploymentFacts, TerminationProgress};
 use model::{ActualState, DesiredState, Failure, FailureCode};
 
 use super::attempt::{Attempt, Ended, Fact, Outcome};
@@ -71,6 +71,17 @@ pub struct Report {
     pub place: Place,
     /// What is told.
     pub status: Status,
+    /// Its Deployment, where there is one: servers that judge the state themselves are told it.
+    pub deployment: Option<DeploymentTold>,
+}
+
+/// A workspace's Deployment, as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeploymentTold {
+    /// Its resource version.
+    pub resource_version: u64,
+    /// What its state follows from.
+    pub facts: DeploymentFacts,
 }
 
 /// Events to read: of a Pod, by its UID.
@@ -394,9 +405,10 @@ impl Reconciler {
             if full || report(entry.sent.as_ref(), status).is_some() {
                 entry.sent = Some(status.clone());
                 reports.push(Report {
-                    id,
                     place: entry.place.clone(),
                     status: status.clone(),
+                    deployment: self.store.deployment(&entry.place, &id),
+                    id,
                 });
             }
         }

@@ -11,6 +11,7 @@ pub use item::{Detail, Item, Meta, Place, Source};
 
 use super::inventory::{Inventory, ObjectKey};
 use super::observed::{Marked, NamespaceSeen, Seen};
+use super::reconciler::DeploymentTold;
 use crate::failures::{DeploymentSeen, DevWorkspaceSeen, PodSeen};
 
 /// A workspace has one Pod, and while it is replaced two; more than this are not looked at.
@@ -99,6 +100,21 @@ impl Store {
 
     pub(super) fn seat(&self, place: &Place) -> Option<&Seat> {
         self.seats.get(place)
+    }
+
+    /// The Deployment of the workspace `id`, if it is in its place.
+    pub(super) fn deployment(&self, place: &Place, id: &str) -> Option<DeploymentTold> {
+        let seat = self.seats.get(place)?;
+        let seen = seat.deployment.as_ref()?;
+        let is_it = |(key, record): &(&ObjectKey, &Record<Known>)| {
+            key.kind == "Deployment" && key.name == seen.name && record.value.is_some()
+        };
+        let (_, record) = seat.objects.iter().find(is_it)?;
+        let known = record.value.as_ref()?;
+        (known.meta.workspace_id.as_deref() == Some(id)).then(|| DeploymentTold {
+            resource_version: record.resource_version,
+            facts: seen.facts.clone(),
+        })
     }
 
     pub(super) fn take_dirty(&mut self) -> (BTreeSet<Place>, BTreeSet<String>) {

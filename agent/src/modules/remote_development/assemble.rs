@@ -1,6 +1,7 @@
 //! Puts the server's messages together: a workspace comes as a description and then its objects, in chunks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_core::reconcile::{
     Content, DesiredWorkspace, MAX_OBJECT_BYTES, MAX_OBJECTS, MAX_WORKSPACE_BYTES,
@@ -8,20 +9,8 @@ use agent_core::reconcile::{
 use proto::remote_development::rpc as wire;
 use proto::remote_development::rpc::reconcile_response::Message;
 
+use super::link::{Said, Settings};
 use crate::convert;
-
-/// What the server said.
-#[derive(Debug)]
-pub(super) enum Said {
-    /// How it wants polls.
-    Settings(wire::Settings),
-    /// What it wants of a workspace.
-    Wish(DesiredWorkspace, Content),
-    /// A poll is answered.
-    Answered(u64),
-    /// Something that no reconcile can be made of.
-    Nonsense(String),
-}
 
 /// The state between messages. Nothing in it grows beyond the limits of one workspace.
 #[derive(Debug, Default)]
@@ -46,7 +35,13 @@ impl Assembler {
     pub(super) fn take(&mut self, response: wire::ReconcileResponse) -> Vec<Said> {
         match response.message {
             Some(Message::ObjectChunk(chunk)) => self.take_chunk(chunk),
-            Some(Message::Settings(settings)) => self.after_pending(Said::Settings(settings)),
+            Some(Message::Settings(settings)) => {
+                let interval = |millis| (millis > 0).then(|| Duration::from_millis(millis));
+                self.after_pending(Said::Settings(Settings {
+                    full_interval: interval(settings.full_interval_ms),
+                    partial_interval: interval(settings.partial_interval_ms),
+                }))
+            }
             Some(Message::PollAnswered(answered)) => {
                 self.after_pending(Said::Answered(answered.number))
             }

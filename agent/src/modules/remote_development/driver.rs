@@ -8,18 +8,14 @@ use agent_core::failures::EventSeen;
 use agent_core::reconcile::{
     Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
 };
-use prost::Message as _;
-use proto::remote_development::rpc::{Poll, WorkspaceReport};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::api::Api;
 use super::apply;
-use super::assemble::Said;
-use super::link::{self, Event};
+use super::link::{self, Event, Language, Poll, Said, Settings};
 use super::watches::{self, Change};
-use crate::convert;
 use crate::metrics::Metrics;
 use crate::module::Context;
 
@@ -35,8 +31,9 @@ const POLL_SPACING: Duration = Duration::from_millis(100);
 const FULL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const FULL_INTERVAL_BOUNDS: (Duration, Duration) =
     (Duration::from_secs(10), Duration::from_secs(24 * 60 * 60));
-/// A page is full at this size: half of what a message may have.
-const PAGE_BYTES: usize = 512 * 1024;
+/// Bounds of the interval at which a server that says nothing by itself is asked.
+const PARTIAL_INTERVAL_BOUNDS: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(10 * 60));
 /// Events are read of so many workspaces at the same time.
 const MAX_LOOKS: usize = 4;
 /// Events of one Pod; it has a few, of which the last matter.
@@ -49,10 +46,17 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
     let (changes, changed) = mpsc::channel(MAX_CHANGES);
     let (events, said) = mpsc::channel(MAX_SAID);
     let mut tasks = watches::start(client, agent_id, &changes);
-    tasks.spawn(link::run(Arc::clone(&context.control), term, events));
+    let api = Api::new(client.clone());
+    tasks.spawn(link::run(
+        Arc::clone(&context.control),
+        api.clone(),
+        agent_id,
+        term,
+        events,
+    ));
     Driver {
         agent_id,
-        api: Api::new(client.clone()),
+        api,
         metrics: context.metrics.clone(),
         start: Instant::now(),
         reconciler: Reconciler::new(agent_id),
@@ -60,6 +64,7 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
         attempt_ids: BTreeMap::new(),
         looks: JoinSet::new(),
         stream: None,
+        language: None,
         full_interval: FULL_INTERVAL,
     }
     .run(changed, said)
@@ -77,13 +82,17 @@ struct Driver {
     attempt_ids: BTreeMap<Id, WorkspaceId>,
     looks: JoinSet<(WorkspaceId, Vec<EventSeen>)>,
     stream: Option<Stream>,
+    /// Of the streams so far.
+    language: Option<Language>,
     full_interval: Duration,
 }
 
 /// An open stream to the server.
 #[derive(Debug)]
 struct Stream {
-    polls: mpsc::Sender<Vec<Poll>>,
+    polls: mpsc::Sender<Poll>,
+    /// `None`: it is polled when there is something to report.
+    partial_interval: Option<Duration>,
     number: u64,
     /// The poll that is not answered yet. There is one at a time: what happens meanwhile goes into the next.
     unanswered: Option<Instant>,
@@ -91,6 +100,13 @@ struct Stream {
     full_began: Option<Instant>,
     last_poll: Option<Instant>,
     next_full: Instant,
+}
+
+impl Stream {
+    /// The least time between polls.
+    fn spacing(&self) -> Duration {
+        self.partial_interval.unwrap_or(POLL_SPACING)
+    }
 }
 
 /// Why the driver woke. One is made at a time.
@@ -137,6 +153,16 @@ impl Driver {
                         self.take_change(source, change);
                     }
                 }
+                Wake::Link(Event::Opened(language, _))
+                    if self.language.is_some_and(|before| before != language) =>
+                {
+                    // Another server, whose generations are others. What is known of the first one's is no measure.
+                    tracing::info!(
+                        ?language,
+                        "the server speaks another language: beginning anew"
+                    );
+                    return;
+                }
                 Wake::Link(event) => self.take_event(event),
                 Wake::AttemptEnded(ended) => self.end_attempt(ended),
                 Wake::Looked(Ok((id, events))) => self.reconciler.handle_events(&id, events),
@@ -162,10 +188,12 @@ impl Driver {
 
     fn take_event(&mut self, event: Event) {
         match event {
-            Event::Opened(polls) => {
+            Event::Opened(language, polls) => {
+                self.language = Some(language);
                 self.reconciler.forget_sent();
                 self.stream = Some(Stream {
                     polls,
+                    partial_interval: None,
                     number: 0,
                     unanswered: None,
                     full_began: None,
@@ -174,19 +202,7 @@ impl Driver {
                 });
             }
             Event::Closed => self.stream = None,
-            Event::Said(Said::Settings(settings)) => {
-                let (shortest, longest) = FULL_INTERVAL_BOUNDS;
-                if settings.full_interval_ms > 0 {
-                    let interval = Duration::from_millis(settings.full_interval_ms);
-                    self.full_interval = interval.clamp(shortest, longest);
-                }
-                let next = Instant::now() + self.full_interval;
-                if let Some(stream) = &mut self.stream
-                    && stream.number > 0
-                {
-                    stream.next_full = stream.next_full.min(next);
-                }
-            }
+            Event::Said(Said::Settings(settings)) => self.take_settings(settings),
             Event::Said(Said::Wish(desired, content)) => {
                 let (id, name) = (desired.id.clone(), desired.name.to_string());
                 let (generation, state) = (desired.generation, desired.state);
@@ -218,6 +234,26 @@ impl Driver {
             Event::Said(Said::Nonsense(reason)) => {
                 tracing::warn!(reason, "the server sent something unusable")
             }
+        }
+    }
+
+    fn take_settings(&mut self, settings: Settings) {
+        let Settings {
+            full_interval,
+            partial_interval,
+        } = settings;
+        if let Some(interval) = full_interval {
+            let (shortest, longest) = FULL_INTERVAL_BOUNDS;
+            self.full_interval = interval.clamp(shortest, longest);
+        }
+        let next = Instant::now() + self.full_interval;
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let (shortest, longest) = PARTIAL_INTERVAL_BOUNDS;
+        stream.partial_interval = partial_interval.map(|it| it.clamp(shortest, longest));
+        if stream.number > 0 {
+            stream.next_full = stream.next_full.min(next);
         }
     }
 
@@ -272,13 +308,14 @@ impl Driver {
         }
         let spaced = stream
             .last_poll
-            .is_none_or(|last| last.elapsed() >= POLL_SPACING);
+            .is_none_or(|last| last.elapsed() >= stream.spacing());
         if !self.reconciler.is_ready() || stream.unanswered.is_some() || !spaced {
             return;
         }
         let interval_over = Instant::now() >= stream.next_full;
         let full = interval_over || full_due;
-        if !full && !self.reconciler.has_reports() {
+        let is_asked = full || stream.partial_interval.is_some();
+        if !is_asked && !self.reconciler.has_reports() {
             return;
         }
         let began = Instant::now();
@@ -287,14 +324,16 @@ impl Driver {
             self.reconciler.decide(now);
         }
         let reports = self.reconciler.take_reports(full, now);
-        if reports.is_empty() && !full {
+        if reports.is_empty() && !is_asked {
             return;
         }
-        let reports = reports
-            .into_iter()
-            .map(|report| convert::reconcile::report_to(report, now));
         stream.number += 1;
-        let pages = pages(stream.number, full, reports);
+        let poll = Poll {
+            number: stream.number,
+            full,
+            reports,
+            now,
+        };
         stream.last_poll = Some(Instant::now());
         stream.unanswered = stream.last_poll;
         if full {
@@ -302,7 +341,7 @@ impl Driver {
             stream.next_full = Instant::now() + self.full_interval;
         }
         // There is room: the poll before is answered. If not, the stream has ended, and that is told next.
-        stream.polls.try_send(pages).ok();
+        stream.polls.try_send(poll).ok();
     }
 
     fn next_wake(&self) -> Instant {
@@ -317,9 +356,9 @@ impl Driver {
             });
             let spaced = stream
                 .last_poll
-                .map_or(Instant::now(), |last| last + POLL_SPACING);
+                .map_or(Instant::now(), |last| last + stream.spacing());
             if stream.unanswered.is_none() && self.reconciler.is_ready() {
-                if self.reconciler.has_reports() {
+                if self.reconciler.has_reports() || stream.partial_interval.is_some() {
                     wake = wake.min(spaced);
                 }
                 if let Some(due) = self.reconciler.full_poll_due() {
@@ -329,33 +368,6 @@ impl Driver {
         }
         wake.max(Instant::now() + SHORTEST_SLEEP)
     }
-}
-
-/// Splits a poll so that no message is too large.
-fn pages(number: u64, full: bool, reports: impl Iterator<Item = WorkspaceReport>) -> Vec<Poll> {
-    let page = || Poll {
-        number,
-        full,
-        reports: Vec::new(),
-        more: false,
-    };
-    let (mut pages, mut bytes) = (vec![page()], 0);
-    for report in reports {
-        let size = report.encoded_len();
-        if bytes > 0 && bytes + size > PAGE_BYTES {
-            pages.push(page());
-            bytes = 0;
-        }
-        bytes += size;
-        if let Some(last) = pages.last_mut() {
-            last.reports.push(report);
-        }
-    }
-    let last = pages.len() - 1;
-    for page in &mut pages[..last] {
-        page.more = true;
-    }
-    pages
 }
 
 /// Events carry no labels: they are read by the UID of the Pod, and only while it waits.
@@ -385,31 +397,4 @@ async fn read_events(api: Api, look: Look) -> (WorkspaceId, Vec<EventSeen>) {
         }
     }
     (id, events)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_poll_of_many_reports_is_paged() {
-        let report = |n: usize| WorkspaceReport {
-            name: format!("w{n}"),
-            namespace: "x".repeat(1000),
-            ..WorkspaceReport::default()
-        };
-        let all = pages(3, true, (0..2000).map(report));
-        assert!(all.len() > 2);
-        assert!(
-            all.iter()
-                .all(|page| page.number == 3 && page.full && page.encoded_len() < 1024 * 1024)
-        );
-        assert_eq!(
-            all.iter().map(|page| page.reports.len()).sum::<usize>(),
-            2000
-        );
-        let more: Vec<_> = all.iter().map(|page| page.more).collect();
-        assert!(more[..more.len() - 1].iter().all(|more| *more) && !more[more.len() - 1]);
-        assert_eq!(pages(1, true, std::iter::empty()).len(), 1);
-    }
 }

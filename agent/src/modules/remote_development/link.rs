@@ -1,45 +1,143 @@
-//! The Reconcile stream: keeps one open, sends polls, passes on what the server says. What is known here ends with a
-//! stream; the driver's state does not.
+//! The conversation with the server about workspaces: what is said, whatever language it is said in. What is known here
+//! ends with a conversation; the driver's state does not.
+//!
+//! ```text
+//!  driver ◀──Event── run ──▶ Typed (ours) ──UNIMPLEMENTED──▶ Gitlab (JSON)
+//!         ──Poll──▶            └─ tried first on every new connection
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::reconnect::{DelayClass, MIN_SPACING, Outcome, STABLE_AFTER, delay_class};
-use proto::remote_development::rpc::reconcile_request::Message;
-use proto::remote_development::rpc::{Begin, Poll, ReconcileRequest};
+use agent_core::reconcile::{Content, DesiredWorkspace, Report};
+use agent_core::reconnect::{DelayClass, MIN_SPACING, STABLE_AFTER, delay_class};
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::assemble::{Assembler, Said};
+use super::api::Api;
+use super::gitlab::Gitlab;
+use super::typed::Typed;
 use crate::backoff::Delays;
 use crate::module::Control;
 
-const CALL: &str = "reconcile";
-/// Pages of polls that wait for the server to read them.
-const OUTGOING: usize = 4;
 /// A server that has not answered a poll for so long is stuck, or a proxy in between is.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The languages there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    Typed,
+    Gitlab,
+}
 
 /// What the link tells the driver.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A stream is open: polls go there.
-    Opened(mpsc::Sender<Vec<Poll>>),
-    /// The server said something on it.
+    /// A conversation is open: polls go there.
+    Opened(Language, mpsc::Sender<Poll>),
+    /// The server said something in it.
     Said(Said),
     /// It ended.
     Closed,
 }
 
-/// Keeps a stream open until it is dropped.
-pub(super) async fn run(control: Arc<Control>, term: u64, events: mpsc::Sender<Event>) {
+/// What the driver tells the server. One is answered before the next is sent.
+#[derive(Debug)]
+pub(super) struct Poll {
+    /// Counts up within a conversation; the answer carries it.
+    pub(super) number: u64,
+    /// The reports are everything that the agent holds.
+    pub(super) full: bool,
+    pub(super) reports: Vec<Report>,
+    /// When it was asked for, on the driver's clock: reports hold times of it.
+    pub(super) now: Duration,
+}
+
+/// What the server said.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// How it wants polls.
+    Settings(Settings),
+    /// What it wants of a workspace.
+    Wish(DesiredWorkspace, Content),
+    /// A poll is answered.
+    Answered(u64),
+    /// Something that no reconcile can be made of.
+    Nonsense(String),
+}
+
+/// When polls are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// `None`: as before.
+    pub(super) full_interval: Option<Duration>,
+    /// `None`: when there is something to report, since the server says by itself what it wants. Otherwise at this
+    /// interval, with reports or without.
+    pub(super) partial_interval: Option<Duration>,
+}
+
+/// Why a conversation ended.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// A call failed.
+    Call(Status),
+    /// The server answered, and said no.
+    Refused(Status),
+}
+
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        Self::Call(status)
+    }
+}
+
+/// One way to speak with the server.
+pub(super) trait Link: Send + Sync {
+    /// Its name in the log.
+    fn name(&self) -> &'static str;
+
+    /// Opens a conversation, and holds it to its end: sends [`Event::Opened`] when it is open, what it sends after that
+    /// belongs to it. It ends well when the driver is gone, or when it may be worth to try another language.
+    fn converse<'a>(&'a self, events: &'a mpsc::Sender<Event>)
+    -> BoxFuture<'a, Result<(), Broken>>;
+}
+
+/// Keeps a conversation open until it is dropped.
+pub(super) async fn run(
+    control: Arc<Control>,
+    api: Api,
+    agent_id: i64,
+    term: u64,
+    events: mpsc::Sender<Event>,
+) {
+    let typed = Typed {
+        control: &control,
+        term,
+    };
+    let gitlab = Gitlab {
+        control: &control,
+        api,
+        agent_id,
+    };
     let mut delays = Delays::default();
     loop {
         let opened = Instant::now();
-        let outcome = match stream_to_its_end(&control, term, &events).await {
-            Ok(()) => Outcome::Ended,
-            Err(status) => control.health.failed(CALL, &status),
+        let mut link: &dyn Link = &typed;
+        let mut ended = link.converse(&events).await;
+        if matches!(&ended, Err(Broken::Call(status)) if status.code() == Code::Unimplemented) {
+            tracing::debug!("the server has no typed reconcile: trying GitLab's");
+            link = &gitlab;
+            ended = link.converse(&events).await;
+        }
+        let class = match &ended {
+            Ok(()) => DelayClass::AtOnce,
+            Err(Broken::Call(status)) => delay_class(control.health.failed(link.name(), status)),
+            Err(Broken::Refused(status)) => {
+                control.health.failed(link.name(), status);
+                DelayClass::Refused
+            }
         };
         if events.send(Event::Closed).await.is_err() {
             return;
@@ -48,7 +146,7 @@ pub(super) async fn run(control: Arc<Control>, term: u64, events: mpsc::Sender<E
         if lived >= STABLE_AFTER {
             delays.reset();
         }
-        match delay_class(outcome) {
+        match class {
             DelayClass::AtOnce if lived >= MIN_SPACING => {}
             class @ (DelayClass::AtOnce
             | DelayClass::Outage
@@ -60,56 +158,12 @@ pub(super) async fn run(control: Arc<Control>, term: u64, events: mpsc::Sender<E
     }
 }
 
-async fn stream_to_its_end(
-    control: &Control,
-    term: u64,
-    events: &mpsc::Sender<Event>,
-) -> Result<(), Status> {
-    let (outgoing, mut requests) = mpsc::channel(OUTGOING);
-    let requests = futures::stream::poll_fn(move |context| requests.poll_recv(context));
-    let begin = Begin {
-        agent_meta: Some(control.presence.agent_meta()),
-        fencing_token: term,
-    };
-    let request = |message| ReconcileRequest {
-        message: Some(message),
-    };
-    outgoing.send(request(Message::Begin(begin))).await.ok();
-    let mut responses = control.client.reconcile(requests).await?;
-    control.health.works(CALL);
-    let (polls, mut pages) = mpsc::channel::<Vec<Poll>>(1);
-    if events.send(Event::Opened(polls)).await.is_err() {
-        return Ok(());
-    }
-    let sending = async {
-        while let Some(pages) = pages.recv().await {
-            for page in pages {
-                if outgoing.send(request(Message::Poll(page))).await.is_err() {
-                    return;
-                }
-            }
-        }
-    };
-    let receiving = async {
-        let mut assembler = Assembler::default();
-        while let Some(response) = responses.message().await? {
-            for said in assembler.take(response) {
-                if events.send(Event::Said(said)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    };
-    tokio::pin!(sending, receiving);
-    tokio::select! {
-        ended = &mut receiving => ended,
-        // The driver dropped its end: a poll was not answered in time.
-        () = &mut sending => Err(Status::unavailable(format!(
-            "a poll was not answered within {} s",
-            ANSWER_TIMEOUT.as_secs()
-        ))),
-    }
+/// Why a conversation ends whose poll was not answered.
+pub(super) fn not_answered() -> Status {
+    Status::unavailable(format!(
+        "a poll was not answered within {} s",
+        ANSWER_TIMEOUT.as_secs()
+    ))
 }
 
 /// Whether a poll sent at `sent` should have been answered.
