@@ -1,6 +1,7 @@
 //! A scripted agent server: real gRPC, and nothing behind it. Tests take its tunnels and say what it sends.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use proto::agent_registrar::rpc::{
     RegisterRequest, RegisterResponse, UnregisterRequest, UnregisterResponse,
 };
 use proto::agentcfg;
+use proto::gitlab_access::rpc::HeaderExtra;
+use proto::gitlab_access::rpc::gitlab_access_server::{GitlabAccess, GitlabAccessServer};
 use proto::grpctool::{HttpRequest, HttpResponse, http_request, http_response};
 use proto::prototool::{self, KeyValues, Values};
 use proto::reverse_tunnel::rpc::reverse_tunnel_server::{ReverseTunnel, ReverseTunnelServer};
@@ -26,6 +29,7 @@ use proto::reverse_tunnel::rpc::{
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
@@ -46,6 +50,46 @@ pub(crate) struct Script {
     /// Number of calls refused for their token.
     pub(crate) refused: Mutex<usize>,
     tunnels: mpsc::UnboundedSender<Tunnel>,
+    /// It knows GitlabAccess.
+    speaks_gitlab: AtomicBool,
+    asked: mpsc::UnboundedSender<Asked>,
+}
+
+/// A request of a module to GitLab, to be answered.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    body: Vec<u8>,
+    answer: mpsc::Sender<Result<HttpResponse, Status>>,
+}
+
+impl Asked {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn answer(&self, status: u16, body: &str) {
+        let head = http_response::Header {
+            response: Some(prototool::HttpResponse {
+                status_code: status.into(),
+                ..prototool::HttpResponse::default()
+            }),
+        };
+        let chunks = body.as_bytes().chunks(100).map(|data| {
+            let data = Bytes::copy_from_slice(data);
+            http_response::Message::Data(http_response::Data { data })
+        });
+        let messages = [http_response::Message::Header(head)]
+            .into_iter()
+            .chain(chunks)
+            .chain([http_response::Message::Trailer(http_response::Trailer {})]);
+        for message in messages {
+            let message = Some(message);
+            // The agent may be gone: the test is over.
+            let _ = self.answer.try_send(Ok(HttpResponse { message }));
+        }
+    }
 }
 
 /// A scripted server that listens.
@@ -53,6 +97,7 @@ pub(crate) struct Kas {
     pub(crate) address: SocketAddr,
     pub(crate) script: Arc<Script>,
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Tunnel>>,
+    asking: tokio::sync::Mutex<mpsc::UnboundedReceiver<Asked>>,
     running: CancellationToken,
     identity: Option<Identity>,
 }
@@ -81,6 +126,7 @@ impl Kas {
 
     pub(crate) async fn start_with(identity: Option<Identity>) -> Self {
         let (tunnels, waiting) = mpsc::unbounded_channel();
+        let (asked, asking) = mpsc::unbounded_channel();
         let script = Arc::new(Script {
             token: Mutex::new("good".to_owned()),
             configuration: watch::Sender::new(configuration("c1", agentcfg::LogLevel::Info)),
@@ -89,11 +135,14 @@ impl Kas {
             configuration_requests: Mutex::default(),
             refused: Mutex::default(),
             tunnels,
+            speaks_gitlab: AtomicBool::new(false),
+            asked,
         });
         let mut kas = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             script,
             waiting: tokio::sync::Mutex::new(waiting),
+            asking: tokio::sync::Mutex::new(asking),
             running: CancellationToken::new(),
             identity,
         };
@@ -115,13 +164,35 @@ impl Kas {
         let router = server
             .add_service(AgentConfigurationServer::new(service.clone()))
             .add_service(AgentRegistrarServer::new(service.clone()))
-            .add_service(ReverseTunnelServer::new(service));
+            .add_service(ReverseTunnelServer::new(service.clone()))
+            .add_service(
+                GitlabAccessServer::new(service)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .send_compressed(CompressionEncoding::Gzip),
+            );
         tokio::spawn(async move {
             tokio::select! {
                 result = router.serve_with_incoming(TcpIncoming::from(listener)) => result.unwrap(),
                 () = running.cancelled() => {}
             }
         });
+    }
+
+    /// Serves GitlabAccess from now on; the test answers.
+    pub(crate) fn speak_gitlab(&self) {
+        self.script.speaks_gitlab.store(true, Ordering::Relaxed);
+    }
+
+    /// The next request to GitLab.
+    pub(crate) async fn asked(&self) -> Asked {
+        let next = async { self.asking.lock().await.recv().await };
+        within("a request to GitLab", next).await.unwrap()
+    }
+
+    /// Forgets the requests to GitLab that wait.
+    pub(crate) async fn forget_asked(&self) {
+        let mut asking = self.asking.lock().await;
+        while asking.try_recv().is_ok() {}
     }
 
     /// Forgets the tunnels that wait.
@@ -286,6 +357,54 @@ impl ReverseTunnel for Service {
         let first = futures::stream::iter(first);
         let rest = tokio_stream::wrappers::ReceiverStream::new(frames);
         Ok(Response::new(first.chain(rest).boxed()))
+    }
+}
+
+#[tonic::async_trait]
+impl GitlabAccess for Service {
+    type MakeRequestStream = BoxStream<'static, Result<HttpResponse, Status>>;
+
+    async fn make_request(
+        &self,
+        request: Request<Streaming<HttpRequest>>,
+    ) -> Result<Response<Self::MakeRequestStream>, Status> {
+        self.authorize(&request)?;
+        if !self.0.speaks_gitlab.load(Ordering::Relaxed) {
+            return Err(Status::unimplemented("no GitLab"));
+        }
+        let mut frames = request.into_inner();
+        let Some(http_request::Message::Header(head)) =
+            frames.message().await?.and_then(|it| it.message)
+        else {
+            return Err(Status::invalid_argument("no header"));
+        };
+        let extra = head.extra.unwrap();
+        assert_eq!(extra.type_url, proto::GITLAB_ACCESS_HEADER_EXTRA);
+        let extra = HeaderExtra::decode(extra.value.as_slice()).unwrap();
+        assert_eq!(extra.module_name, "remote_development");
+        let mut body = Vec::new();
+        loop {
+            match frames.message().await?.and_then(|it| it.message) {
+                Some(http_request::Message::Data(data)) => body.extend_from_slice(&data.data),
+                Some(http_request::Message::Trailer(_)) => break,
+                other => panic!("{other:?} in a request"),
+            }
+        }
+        let head = head.request.unwrap();
+        // As much as any answer here has messages.
+        let (answer, messages) = mpsc::channel(10_000);
+        let asked = Asked {
+            method: head.method,
+            path: head.url_path,
+            body,
+            answer,
+        };
+        self.0
+            .asked
+            .send(asked)
+            .map_err(|_| Status::unavailable("the test is over"))?;
+        let messages = tokio_stream::wrappers::ReceiverStream::new(messages);
+        Ok(Response::new(messages.boxed()))
     }
 }
 
