@@ -335,10 +335,14 @@ mod tests {
             "a: secret: b\n",
             "- secret\n",
             &"---\nkind: A\n".repeat(MAX_OBJECTS + 3),
-            &format!("a: &x {}\nb: *x\n", "secret".repeat(MAX_ANCHOR_BYTES)),
             &format!(
                 "a: &x [secret, secret]\nb: [{}]\n",
-                "*x, ".repeat(MAX_ALIAS_EVENTS)
+                "*x, ".repeat(MAX_REPEATED)
+            ),
+            &format!(
+                "a: &x {}\nb: [{}]\n",
+                "secret".repeat(300_000),
+                "*x, ".repeat(300)
             ),
             &format!("a: {}{}", "[".repeat(5000), "]".repeat(5000)),
             &"#".repeat(MAX_WORKSPACE_BYTES + 1),
