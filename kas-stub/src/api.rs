@@ -110,6 +110,7 @@ impl Api {
             .route("/sign-in", post(page::sign_in::sign_in))
             .route("/sign-out", post(page::sign_in::sign_out))
             .route("/open-workspace", get(open_workspace::open))
+            .layer(middleware::from_fn(page::wanted::remember))
             .layer(middleware::map_response(page::strict));
         Router::new()
             .nest("/api/v1", rest)
