@@ -177,6 +177,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     });
     let proxy = Arc::new(Proxy::new(
         Arc::clone(&directory),
+        Arc::clone(&configurations),
         Arc::clone(&tunnels),
         Arc::clone(&metrics),
         &lifetime,

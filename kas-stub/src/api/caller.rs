@@ -43,7 +43,8 @@ impl FromRequestParts<Api> for Caller {
             .and_then(|value| value.to_str().ok())
             .and_then(bearer)
             .and_then(|secret| api.directory.authenticate(secret));
-        let session = cookie(&parts.headers, COOKIE).and_then(|secret| api.directory.session(secret));
+        let session =
+            cookie(&parts.headers, COOKIE).and_then(|secret| api.directory.session(secret));
         let by_token = token.as_ref().map(|token| token.cancelled().clone());
         let by_session = || session.as_ref().map(|session| session.ended().clone());
         let cut = by_token.or_else(by_session);
@@ -121,10 +122,7 @@ impl Caller {
 
     /// The person, for what belongs to one.
     pub(super) fn user_id(&self) -> Option<u64> {
-        match self.principal {
-            Principal::Administrator { user_id, .. } => Some(user_id),
-            Principal::Agent { .. } | Principal::Webhook { .. } | Principal::Anonymous => None,
-        }
+        self.principal.user_id()
     }
 
     /// Ends when the caller's token or session does; for answers that go on.

@@ -58,11 +58,13 @@ pub(in crate::api) async fn sign_in(
             let session = api.directory.create_session(user).await;
             let secret = session.map_err(Problem::from)?;
             let length = SESSION_LENGTH.as_secs();
-            let cookies = AppendHeaders([
-                set_cookie(COOKIE, secret.expose(), length, caller.tls),
-                wanted::forget(caller.tls),
-            ]
-            .map(|it| (header::SET_COOKIE, it)));
+            let cookies = AppendHeaders(
+                [
+                    set_cookie(COOKIE, secret.expose(), length, caller.tls),
+                    wanted::forget(caller.tls),
+                ]
+                .map(|it| (header::SET_COOKIE, it)),
+            );
             let to = wanted::page(&headers).unwrap_or_else(|| "/".to_owned());
             return Ok((cookies, Redirect::to(&to)).into_response());
         }
