@@ -69,10 +69,21 @@ fn list(world: &mut World) -> Result<()> {
     let manifest = manifest.to_str().context("not UTF-8")?;
     let create = ["create", "--validate=false", "-f", manifest];
     output(&mut world.person(&create), LARGE)?;
-    let all = format!("/api/v1/namespaces/{PLAYGROUND}/configmaps?labelSelector=bulk%3Dyes");
+    // One answer, not pages of it.
+    let all = [
+        "get",
+        "configmaps",
+        "-n",
+        PLAYGROUND,
+        "-l",
+        LABEL,
+        "-o",
+        "json",
+        "--chunk-size=0",
+    ];
     let seen = (|| {
         for kubectl in [World::person as Kubectl, World::person_of_old] {
-            let told = output(&mut kubectl(world, &["get", "--raw", &all]), LARGE)?;
+            let told = output(&mut kubectl(world, &all), LARGE)?;
             ensure!(told.len() > MEGABYTES * 1_000_000, "{} bytes", told.len());
             let told: Value = serde_json::from_str(&told)?;
             let items = told["items"].as_array().context("no items")?;
@@ -104,7 +115,8 @@ fn discovery(world: &mut World) -> Result<()> {
 
 /// `kubectl proxy` holds them: its own connection to the server carries them all.
 fn watches(world: &mut World) -> Result<()> {
-    let mut proxy = Followed::start(&mut world.person(&["proxy", "--port=0"]))?;
+    let mut proxy =
+        Followed::start(&mut world.person(&["proxy", "--port=0", "--append-server-path"]))?;
     let line = proxy.expect("Starting to serve on", CALL)?;
     let address = line.rsplit(' ').next().context("no address")?.to_owned();
     let request = format!(

@@ -65,17 +65,20 @@ struct AgentRow {
     connected: bool,
     pods: usize,
     commit: Option<String>,
-    error: Option<String>,
+    errors: Vec<String>,
 }
 
 impl From<AgentView> for AgentRow {
     fn from(view: AgentView) -> Self {
+        let refused = view.cluster.and_then(|it| it.refused);
+        let refused = refused.map(|_| "a second cluster uses its token, and is refused".to_owned());
+        let configuration = view.configuration.error.map(|error| error.message);
         Self {
             name: view.name,
             connected: view.connected,
             pods: view.pods.len(),
             commit: view.configuration.commit.as_deref().map(short),
-            error: view.configuration.error.map(|error| error.message),
+            errors: configuration.into_iter().chain(refused).collect(),
         }
     }
 }
