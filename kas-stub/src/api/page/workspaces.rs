@@ -293,7 +293,7 @@ impl From<&Event> for EventRow {
 struct WorkspacePage {
     it: Shown,
     wish: Option<&'static str>,
-    agent_connected: bool,
+    unknown_since: Option<Timestamp>,
     actions: Vec<Button>,
     endpoints: Vec<EndpointView>,
     reference: Option<String>,
@@ -320,7 +320,7 @@ pub(in crate::api) async fn show(
     let page = WorkspacePage {
         it: Shown::from(&view),
         wish: waits_for(view.desired_state, view.actual_state),
-        agent_connected: view.agent_connected,
+        unknown_since: view.unknown_since,
         actions: buttons(view.desired_state),
         endpoints: view.endpoints,
         reference: view.reference,
