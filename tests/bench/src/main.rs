@@ -8,6 +8,7 @@
 //! Server, agent and upstream are processes of their own, so that each one's CPU time and memory can be told apart. The
 //! load generator is this process.
 
+mod far;
 mod load;
 mod process;
 mod real;
