@@ -33,6 +33,9 @@ pub(crate) struct Stack {
     pub(crate) agent: Child,
     upstream: Option<Upstream>,
     people_address: String,
+    agents_address: String,
+    program: Programs,
+    server_arguments: Vec<String>,
     token: String,
     /// As a person has it for the API.
     personal_token: String,
@@ -163,7 +166,7 @@ impl Stack {
         };
         let dialled = relay
             .as_ref()
-            .map_or(addresses.agents, |relay| relay.address.to_string());
+            .map_or(addresses.agents.clone(), |relay| relay.address.to_string());
         agent
             .arg(format!("--kas-address=grpc://{dialled}"))
             .arg(format!("--kubeconfig={kubeconfig}"))
@@ -180,12 +183,48 @@ impl Stack {
             _relay: relay,
             upstream,
             people_address: addresses.people,
+            agents_address: addresses.agents,
+            program,
+            server_arguments: server_arguments.iter().map(ToString::to_string).collect(),
             token,
             personal_token: personal_token.to_owned(),
             folder,
         };
         stack.wait_for_tunnel().await?;
         Ok(stack)
+    }
+
+    /// `kill -9` of the server.
+    pub(crate) async fn kill_server(&mut self) -> anyhow::Result<()> {
+        Ok(self.server.kill().await?)
+    }
+
+    /// Starts a killed server again, where agents find it; for people it may be elsewhere, which is returned.
+    pub(crate) async fn start_server(&mut self) -> anyhow::Result<String> {
+        let arguments: Vec<&str> = self.server_arguments.iter().map(String::as_str).collect();
+        let (server, addresses) = start_server(
+            &self.program,
+            self.folder.path(),
+            &self.agents_address,
+            &arguments,
+        )
+        .await?;
+        self.server = server;
+        self.people_address.clone_from(&addresses.people);
+        Ok(addresses.people)
+    }
+
+    pub(crate) fn server_pid(&self) -> u32 {
+        self.server.id().unwrap_or_default()
+    }
+
+    /// Where the server listens for agents.
+    pub(crate) fn agents_address(&self) -> &str {
+        &self.agents_address
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// `kill -9` of the agent.
