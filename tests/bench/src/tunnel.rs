@@ -15,6 +15,7 @@ use crate::stack::Stack;
 /// How many callers the throughput is measured with (as in the recorded baseline of the real pair).
 const MANY: usize = 64;
 const SMALL: &str = "/bench/small";
+const STREAMS: usize = 500;
 /// Another continent, by a good line.
 const FAR: Link = Link {
     round_trip: Duration::from_millis(50),
@@ -98,6 +99,9 @@ struct Memory {
     agent_peak: f64,
     server_idle: f64,
     server_peak: f64,
+    /// With 500 watches open that say nothing.
+    agent_500_streams: f64,
+    server_500_streams: f64,
 }
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
@@ -118,13 +122,20 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let tunnel = meter
         .case("tunnel", &stack.tunnel(SMALL)?, &stack.tunnel(&blob)?)
         .await?;
+    let (agent_peak, server_peak) = (
+        process::peak_rss_mib(agent)?,
+        process::peak_rss_mib(server)?,
+    );
+    drop(stack);
+    let (agent_500_streams, server_500_streams) = streams(options).await?;
     let rss_mib = Memory {
         agent_idle,
-        agent_peak: process::peak_rss_mib(agent)?,
+        agent_peak,
         server_idle,
-        server_peak: process::peak_rss_mib(server)?,
+        server_peak,
+        agent_500_streams,
+        server_500_streams,
     };
-    drop(stack);
     let far = far(options, &blob).await?;
     let api_server = if options.network.enter.is_empty() {
         progress("no real API server to measure beside; `cargo xtask cluster up` starts one");
@@ -142,6 +153,22 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
             api_server,
         },
     )
+}
+
+/// Memory of agent and server with many open streams.
+async fn streams(options: &Options) -> anyhow::Result<(f64, f64)> {
+    progress(&format!("{STREAMS} open streams"));
+    let stack = Stack::start(&options.binaries, None).await?;
+    let watch = stack.tunnel("/bench/watch")?;
+    let mut open = Vec::with_capacity(STREAMS);
+    for _ in 0..STREAMS {
+        open.push(load::open(&watch).await?);
+    }
+    let agent = stack.agent.id().unwrap_or_default();
+    Ok((
+        process::rss_mib(agent)?,
+        process::rss_mib(stack.server_pid())?,
+    ))
 }
 
 async fn far(options: &Options, blob: &str) -> anyhow::Result<Far> {
@@ -299,9 +326,12 @@ fn print(options: &Options, report: &Report) -> anyhow::Result<()> {
         agent_peak,
         server_idle,
         server_peak,
+        agent_500_streams,
+        server_500_streams,
     } = &report.rss_mib;
     println!(
-        "memory, MiB: agent {agent_idle:.1} idle, {agent_peak:.1} at most; server {server_idle:.1} idle, {server_peak:.1} at most"
+        "memory, MiB: agent {agent_idle:.1} idle, {agent_peak:.1} at most, {agent_500_streams:.1} with {STREAMS} open streams; \
+         server {server_idle:.1}, {server_peak:.1} and {server_500_streams:.1}"
     );
     let Far {
         link_mib_per_s,
