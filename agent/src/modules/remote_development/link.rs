@@ -151,6 +151,7 @@ pub(super) async fn run(
             class @ (DelayClass::AtOnce
             | DelayClass::Outage
             | DelayClass::Refused
+            | DelayClass::OtherCluster
             | DelayClass::Unsupported) => {
                 tokio::time::sleep(delays.next_delay(class)).await;
             }
