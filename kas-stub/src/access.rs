@@ -210,9 +210,9 @@ impl Access {
             return Err(refused("no_such_port", notice));
         }
         if workspace.life.actual != ActualState::Running {
-            let leader = self.workspaces.leaders().leader(workspace.agent_id);
+            let unknown = self.workspaces.leaders().unknown_since(workspace.agent_id);
             let now = Timestamp::now();
-            let notice = pages::not_running(&workspace, leader.is_some(), self.links(), now);
+            let notice = pages::not_running(&workspace, unknown.is_none(), self.links(), now);
             return Err(refused("not_running", notice));
         }
         let target = Target {

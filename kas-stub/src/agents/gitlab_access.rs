@@ -56,14 +56,20 @@ impl GitlabAccess for Access {
                 Sending::new(status, Body::Whole(body.into()))
             }
         };
-        let messages = futures::stream::unfold(sending, async |mut sending| {
-            let message = sending.next().await?;
-            Some((
-                Ok(HttpResponse {
-                    message: Some(message),
-                }),
-                sending,
-            ))
+        let messages = futures::stream::unfold(Some(sending), move |sending| {
+            let cut = cut.clone();
+            async move {
+                let mut sending = sending?;
+                let message = tokio::select! {
+                    biased;
+                    () = cut.cancelled() => {
+                        return Some((Err(Status::unauthenticated("unauthenticated")), None));
+                    }
+                    message = sending.next() => message?,
+                };
+                let message = Some(message);
+                Some((Ok(HttpResponse { message }), Some(sending)))
+            }
         });
         Ok(Response::new(Box::pin(messages)))
     }

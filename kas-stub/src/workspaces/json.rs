@@ -135,6 +135,7 @@ impl Json {
                 tracing::error!(agent = %agent.name, error = %chain(&error), "reports cannot be kept");
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "reports cannot be kept")
             })?;
+        self.workspaces.leaders().polled(agent.id, Timestamp::now());
         let workspaces = self.workspaces.of_agent(agent.id);
         if update == Update::Full {
             session.keep_only(&workspaces.iter().map(|it| it.id.clone()).collect());

@@ -14,6 +14,10 @@ use proto::{
     gitlab_access::rpc::{HeaderExtra, gitlab_access_client::GitlabAccessClient},
     grpctool::{HttpRequest, HttpResponse, http_request, http_response},
     prototool::{self, KeyValues, Values},
+    remote_development::rpc::{
+        Begin, ReconcileRequest, reconcile_request,
+        remote_development_client::RemoteDevelopmentClient,
+    },
     reverse_tunnel::{
         info::{AgentDescriptor, Method, Service},
         rpc::{
@@ -95,6 +99,22 @@ impl ScriptedAgent {
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(64 * 1024);
         Self::over(narrow, token).await
+    }
+
+    /// A typed reconcile stream that leads, as long as both halves are kept.
+    pub(crate) async fn reconcile(&self) -> impl Sized {
+        let (requests, receiver) = mpsc::channel(1);
+        let begin = Begin {
+            agent_meta: Some(meta()),
+            fencing_token: 1,
+        };
+        let message = Some(reconcile_request::Message::Begin(begin));
+        requests.send(ReconcileRequest { message }).await.unwrap();
+        let mut client = RemoteDevelopmentClient::new(self.service());
+        let answers = client.reconcile(ReceiverStream::new(receiver)).await;
+        let mut answers = answers.unwrap().into_inner();
+        assert!(answers.message().await.unwrap().is_some(), "it leads");
+        (requests, answers)
     }
 
     /// With gzip, as GitLab's agent sends everything.

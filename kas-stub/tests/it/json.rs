@@ -206,10 +206,12 @@ async fn gitlabs_scenario_of_fifteen_polls() {
     let is_all = |told: &Told| told.names() == ALL;
 
     // 1, 2
+    assert_eq!(world.show("one").await["agent_connected"], false);
     let told = world.poll_one("partial", json!([])).await;
     assert_eq!(told.states(), ("Running", "CreationRequested", None));
     assert_eq!(told.names(), ALL);
     assert_eq!(told.replicas(), Some(1));
+    assert_eq!(world.show("one").await["agent_connected"], true);
     let told = world.poll_one("partial", running()).await;
     assert_eq!(told.states(), ("Running", "Running", Some("1")));
     assert!(is_all(&told), "{:?}", told.names());
@@ -570,6 +572,22 @@ async fn what_cannot_be_answered_is_said_in_http() {
     let trailer = http_request::Message::Trailer(http_request::Trailer {});
     let broken = agent.gitlab_messages(vec![trailer]).await;
     assert_eq!(broken.unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// Two agents under one identity would undo each other's work.
+#[tokio::test]
+async fn who_reconciles_by_the_typed_service_is_not_disturbed() {
+    let world = World::start().await;
+    let stream = world.agent.reconcile().await;
+    let body = json!({ "update_type": "full", "workspace_agent_infos": [] });
+    let (status, answer) = world.post(&body).await;
+    assert_eq!(status, 409, "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("Pod pod "));
+    drop(stream);
+    let began = std::time::Instant::now();
+    while world.post(&body).await.0 != 201 {
+        assert!(began.elapsed() < crate::support::LIMIT);
+    }
 }
 
 /// What a lost answer told is told again.

@@ -39,7 +39,7 @@ pub(super) struct Gitlab<'a> {
 
 impl Link for Gitlab<'_> {
     fn name(&self) -> &'static str {
-        "GitLab's reconcile"
+        "gitlab_reconcile"
     }
 
     fn converse<'a>(

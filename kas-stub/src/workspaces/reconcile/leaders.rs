@@ -5,15 +5,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+
+/// An agent that polls is there for so long after it was answered: three of its intervals.
+const HEARD_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// The newest leader of each agent. Kept in memory: a restart of the server ends every stream anyway, and the agents'
 /// own lease decides who opens the next.
 #[derive(Debug)]
 pub(crate) struct Leaders {
     agents: Mutex<HashMap<u64, Newest>>,
+    /// When agents that open no stream were answered last.
+    polled: Mutex<HashMap<u64, Timestamp>>,
     /// Nothing was heard of anybody before.
     made_at: Timestamp,
 }
@@ -31,6 +36,7 @@ impl Default for Leaders {
     fn default() -> Self {
         Self {
             agents: Mutex::default(),
+            polled: Mutex::default(),
             made_at: Timestamp::now(),
         }
     }
@@ -87,12 +93,24 @@ impl Leaders {
         Some(leader.clone())
     }
 
+    /// An agent that opens no stream was answered.
+    pub(crate) fn polled(&self, agent_id: u64, now: Timestamp) {
+        let mut polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
+        polled.insert(agent_id, now);
+    }
+
     /// Since when nothing is heard of the agent's workspaces; `None` while somebody reconciles.
     pub(crate) fn unknown_since(&self, agent_id: u64) -> Option<Timestamp> {
-        match self.agents().get(&agent_id) {
-            Some(newest) if newest.open.is_some() => None,
-            Some(newest) => Some(newest.closed_at),
-            None => Some(self.made_at),
+        let closed_at = match self.agents().get(&agent_id) {
+            Some(newest) if newest.open.is_some() => return None,
+            Some(newest) => newest.closed_at,
+            None => self.made_at,
+        };
+        let polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
+        match polled.get(&agent_id) {
+            Some(at) if Timestamp::now().duration_since(*at) < HEARD_FOR => None,
+            Some(at) => Some(closed_at.max(*at)),
+            None => Some(closed_at),
         }
     }
 
@@ -149,6 +167,16 @@ mod tests {
         drop((second, third));
         assert_eq!(leaders.leader(1), None);
         assert!(leaders.unknown_since(1) > leaders.unknown_since(2));
+        // One that polls is there for a while.
+        leaders.polled(2, Timestamp::now());
+        assert_eq!(leaders.unknown_since(2), None);
+        let before = Timestamp::now() - HEARD_FOR;
+        leaders.polled(2, before);
+        assert!(
+            leaders
+                .unknown_since(2)
+                .is_some_and(|since| since >= before)
+        );
         assert!(
             lead(&leaders, 5).is_none(),
             "the newest token outlives its stream"
