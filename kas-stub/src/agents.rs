@@ -88,6 +88,8 @@ pub(crate) struct AgentServicesParts {
     pub(crate) workspaces: Arc<Workspaces>,
     /// How often an agent reports all its workspaces.
     pub(crate) full_interval: Duration,
+    /// How often an agent that is told nothing unasked asks.
+    pub(crate) partial_interval: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) external_url: Arc<str>,
     pub(crate) stopping: CancellationToken,
@@ -103,12 +105,13 @@ impl AgentServices {
             tunnels,
             workspaces,
             full_interval,
+            partial_interval,
             metrics,
             external_url,
             stopping,
         } = parts;
         let access = Access {
-            remote_development: Json::new(Arc::clone(&workspaces), full_interval),
+            remote_development: Json::new(Arc::clone(&workspaces), full_interval, partial_interval),
             stopping: stopping.clone(),
         };
         let reconcile = Reconcile {

@@ -173,6 +173,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         tunnels: Arc::clone(&tunnels),
         workspaces: Arc::clone(&workspaces),
         full_interval: Duration::from_secs(workspace_defaults.full_interval_s),
+        partial_interval: Duration::from_secs(workspace_defaults.partial_interval_s),
         metrics: Arc::clone(&metrics),
         external_url: Arc::clone(&external_url),
         stopping: lifetime.stopping.clone(),

@@ -86,6 +86,16 @@ pub struct WorkspaceDefaults {
         value_parser = clap::value_parser!(u64).range(10..=86_400)
     )]
     pub full_interval_s: u64,
+
+    /// How often an agent asks that speaks GitLab's JSON, in seconds (1 to 600): it is told nothing unasked.
+    #[arg(
+        long = "workspace-partial-interval",
+        env = "KAS_STUB_WORKSPACE_PARTIAL_INTERVAL",
+        value_name = "SECONDS",
+        default_value_t = DEFAULT_PARTIAL_INTERVAL_S,
+        value_parser = clap::value_parser!(u64).range(1..=600)
+    )]
+    pub partial_interval_s: u64,
 }
 
 /// Small, with git and a shell; GitLab's older workspaces used it too.
@@ -100,6 +110,8 @@ const DEFAULT_CPU_REQUEST: &str = "50m";
 const DEFAULT_REGISTRY: &str = "https://registry.devfile.io";
 /// GitLab's.
 const DEFAULT_FULL_INTERVAL_S: u64 = 3600;
+/// GitLab's.
+const DEFAULT_PARTIAL_INTERVAL_S: u64 = 10;
 
 impl Default for WorkspaceDefaults {
     fn default() -> Self {
@@ -113,6 +125,7 @@ impl Default for WorkspaceDefaults {
             cpu_limit: None,
             registries: DEFAULT_REGISTRY.parse().into_iter().collect(),
             full_interval_s: DEFAULT_FULL_INTERVAL_S,
+            partial_interval_s: DEFAULT_PARTIAL_INTERVAL_S,
         }
     }
 }

@@ -37,8 +37,8 @@ use session::{Config, Session, Update};
 
 /// The largest body of a request: some 6,000 workspaces with their Deployments.
 pub(crate) const MAX_BODY: usize = 64 * 1024 * 1024;
-/// How often agents are to ask for changes (GitLab's).
-pub(crate) const PARTIAL_INTERVAL: Duration = Duration::from_secs(10);
+/// An agent that missed as many polls is gone.
+const MISSED_POLLS: u32 = 3;
 /// How long a request waits for an earlier one of the same agent.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -47,6 +47,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Json {
     workspaces: Arc<Workspaces>,
     full_interval: Duration,
+    partial_interval: Duration,
     sessions: Arc<Mutex<HashMap<u64, Arc<tokio::sync::Mutex<Session>>>>>,
 }
 
@@ -79,10 +80,15 @@ struct Reported {
 }
 
 impl Json {
-    pub(crate) fn new(workspaces: Arc<Workspaces>, full_interval: Duration) -> Self {
+    pub(crate) fn new(
+        workspaces: Arc<Workspaces>,
+        full_interval: Duration,
+        partial_interval: Duration,
+    ) -> Self {
         Self {
             workspaces,
             full_interval,
+            partial_interval,
             sessions: Arc::default(),
         }
     }
@@ -135,7 +141,8 @@ impl Json {
                 tracing::error!(agent = %agent.name, error = %chain(&error), "reports cannot be kept");
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "reports cannot be kept")
             })?;
-        self.workspaces.leaders().polled(agent.id, Timestamp::now());
+        let heard_for = self.partial_interval * MISSED_POLLS;
+        self.workspaces.leaders().polled(agent.id, heard_for);
         let workspaces = self.workspaces.of_agent(agent.id);
         if update == Update::Full {
             session.keep_only(&workspaces.iter().map(|it| it.id.clone()).collect());
@@ -147,6 +154,7 @@ impl Json {
         Ok(Answer {
             workspaces: Arc::clone(&self.workspaces),
             full_interval: self.full_interval,
+            partial_interval: self.partial_interval,
             session,
             due,
             told: Vec::new(),
@@ -325,6 +333,7 @@ fn orphan(info: Info, now: Timestamp) -> Option<Orphan> {
 pub(crate) struct Answer {
     workspaces: Arc<Workspaces>,
     full_interval: Duration,
+    partial_interval: Duration,
     /// The agent's turn ends with the answer.
     session: OwnedMutexGuard<Session>,
     due: VecDeque<(Arc<Workspace>, Config)>,
@@ -359,7 +368,7 @@ impl Answer {
                 self.state = AnswerState::Complete;
                 let settings = json!({
                     "full_reconciliation_interval_seconds": self.full_interval.as_secs(),
-                    "partial_reconciliation_interval_seconds": PARTIAL_INTERVAL.as_secs(),
+                    "partial_reconciliation_interval_seconds": self.partial_interval.as_secs(),
                 });
                 Some(format!(r#"],"settings":{settings}}}"#).into())
             }

@@ -100,6 +100,7 @@ impl Frame<'_> {
             cpu_limit,
             registries: _,
             full_interval_s: _,
+            partial_interval_s: _,
         } = self.defaults.clone();
         let mut options = RenderOptions::new(self.name.as_str(), self.namespace);
         options.labels = self.labels();

@@ -9,6 +9,9 @@ mod client;
 mod clusters;
 mod fake_api;
 mod git;
+mod gitlab_json;
+#[path = "../../../agent/tests/it/objects.rs"]
+mod objects;
 mod rig;
 mod troubles;
 mod upstream;

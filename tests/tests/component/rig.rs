@@ -21,7 +21,7 @@ pub(crate) const PEOPLE_ACCOUNT: &str = "people";
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 pub(crate) struct Rig {
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     pub(crate) api: FakeApi,
     server: Option<kas_stub::app::Server>,
     pub(crate) agents_address: SocketAddr,
@@ -134,13 +134,21 @@ impl Rig {
         name: &str,
         token: &str,
     ) -> agent::app::Agent {
+        let kubeconfig = self.api.kubeconfig(self.folder.path(), name, ca);
+        self.start_agent_with(self.agents_address, &kubeconfig, name, token)
+            .await
+    }
+
+    /// The same of another server and another cluster.
+    pub(crate) async fn start_agent_with(
+        &self,
+        server: SocketAddr,
+        kubeconfig: &Path,
+        name: &str,
+        token: &str,
+    ) -> agent::app::Agent {
         let token_file = self.write_token(name, token);
-        let config = agent_config(
-            self.agents_address,
-            &token_file,
-            &self.api.kubeconfig(self.folder.path(), name, ca),
-            name,
-        );
+        let config = agent_config(server, &token_file, kubeconfig, name);
         let log_levels = agent::telemetry::LogLevels::new(|_| ());
         let modules = agent::modules::all(&config, log_levels).await.unwrap();
         agent::app::start(config, modules).await.unwrap()
@@ -252,6 +260,7 @@ fn serve_config(data_dir: PathBuf, agents: SocketAddr, people: SocketAddr) -> Se
     config.git_allow_http = true;
     config.git_allow_private = true;
     config.timing.find_tunnel = Duration::from_secs(2);
+    config.workspaces.partial_interval_s = 1;
     config
 }
 

@@ -5,12 +5,10 @@
 //!                  ├─ link ─────┼─▶ driver (owns the Reconciler) ──▶ apply (one task per workspace)
 //!                  └────────────┘
 //! ```
-//! `link` speaks with the server in one of two languages: `typed`, ours, or where the server does not know it, `gitlab`,
-//! GitLab's JSON.
-//!
 //! Everything is decided by [`agent_core::reconcile::Reconciler`]. `driver` tells it what happens and does what it says;
-//! `apply` alone writes to the Kubernetes API (beside the lease). Only one Pod of an agent
-//! leads; the others wait for the lease.
+//! `apply` alone writes to the Kubernetes API (beside the lease). `link` speaks with the server in one of two languages:
+//! `typed`, ours, or where the server does not know it, `gitlab`, GitLab's JSON. Only one Pod of an agent leads; the others
+//! wait for the lease.
 
 mod api;
 mod apply;

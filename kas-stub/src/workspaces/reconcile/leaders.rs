@@ -3,22 +3,20 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-
-/// An agent that polls is there for so long after it was answered: three of its intervals.
-const HEARD_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// The newest leader of each agent. Kept in memory: a restart of the server ends every stream anyway, and the agents'
 /// own lease decides who opens the next.
 #[derive(Debug)]
 pub(crate) struct Leaders {
     agents: Mutex<HashMap<u64, Newest>>,
-    /// When agents that open no stream were answered last.
-    polled: Mutex<HashMap<u64, Timestamp>>,
+    /// When agents that open no stream were answered last, and until when they count as there.
+    polled: Mutex<HashMap<u64, (Timestamp, Timestamp)>>,
     /// Nothing was heard of anybody before.
     made_at: Timestamp,
 }
@@ -93,10 +91,12 @@ impl Leaders {
         Some(leader.clone())
     }
 
-    /// An agent that opens no stream was answered.
-    pub(crate) fn polled(&self, agent_id: u64, now: Timestamp) {
+    /// An agent that opens no stream is answered, and is there for so long.
+    pub(crate) fn polled(&self, agent_id: u64, heard_for: Duration) {
+        let now = Timestamp::now();
+        let heard_until = now.saturating_add(heard_for).unwrap_or(now);
         let mut polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
-        polled.insert(agent_id, now);
+        polled.insert(agent_id, (now, heard_until));
     }
 
     /// Since when nothing is heard of the agent's workspaces; `None` while somebody reconciles.
@@ -108,8 +108,8 @@ impl Leaders {
         };
         let polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
         match polled.get(&agent_id) {
-            Some(at) if Timestamp::now().duration_since(*at) < HEARD_FOR => None,
-            Some(at) => Some(closed_at.max(*at)),
+            Some((_, until)) if Timestamp::now() < *until => None,
+            Some((at, _)) => Some(closed_at.max(*at)),
             None => Some(closed_at),
         }
     }
