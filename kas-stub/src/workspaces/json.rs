@@ -75,7 +75,7 @@ impl Refusal {
 struct Reported {
     /// Of whom the agent spoke.
     ids: BTreeSet<String>,
-    /// Of whom it is told nothing: it would take what is not theirs, or cannot run them.
+    /// Of whom it must not hear.
     left_out: BTreeSet<String>,
 }
 
@@ -176,6 +176,7 @@ impl Json {
             let named = by_name.entry(workspace.name.as_str()).or_default();
             named.push(workspace);
         }
+        session.begins(update);
         let mut reports: BTreeMap<String, Report> = BTreeMap::new();
         let (mut orphans, mut ids, mut left_out) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         for info in infos {
@@ -191,7 +192,7 @@ impl Json {
                 .as_ref()
                 .and_then(|it| it.workspace_id.as_ref());
             if reported_id.is_some_and(|id| *id != workspace.id) {
-                left_out.insert(workspace.id.clone());
+                session.reported_other(&workspace.id);
                 let message = "A Deployment of this name is another workspace's; nothing is applied over it. Remove it, or take another name.";
                 reports.insert(
                     workspace.id.clone(),
@@ -205,6 +206,7 @@ impl Json {
             if let Some(version) = info.deployment.and_then(|it| it.resource_version) {
                 session.reported_version(&workspace.id, cut(version, MAX_NAME_BYTES));
             }
+            session.reported_own(&workspace.id);
             ids.insert(workspace.id.clone());
             reports.insert(workspace.id.clone(), report);
         }

@@ -516,6 +516,7 @@ async fn what_is_not_this_servers_is_listed_and_left_alone() {
     let told = world.poll_one("full", infos).await;
     assert_eq!(told.states().1, "CreationRequested");
     assert_eq!(world.poll("full", info(stranger)).await.len(), 0);
+    assert_eq!(world.poll("partial", json!([])).await.len(), 0);
     let shown = world.show("one").await;
     assert_eq!(shown["failures"][0]["code"], "ForeignObject");
     assert_eq!(shown["actual_state"], "CreationRequested");

@@ -47,9 +47,28 @@ pub(super) struct Session {
     told: BTreeMap<String, Told>,
     /// The resource version of each Deployment as it was reported last.
     versions: BTreeMap<String, String>,
+    /// Workspaces whose name is another's in the cluster: to tell the agent of them would take what is not theirs.
+    in_the_way: BTreeSet<String>,
 }
 
 impl Session {
+    /// A request begins. A full one says again what is in the way.
+    pub(super) fn begins(&mut self, update: Update) {
+        if update == Update::Full {
+            self.in_the_way.clear();
+        }
+    }
+
+    /// Another's Deployment was reported under this workspace's name.
+    pub(super) fn reported_other(&mut self, id: &str) {
+        self.in_the_way.insert(id.to_owned());
+    }
+
+    /// This workspace's own was reported.
+    pub(super) fn reported_own(&mut self, id: &str) {
+        self.in_the_way.remove(id);
+    }
+
     /// The generation that the agent was told last; 0: none.
     pub(super) fn told_generation(&self, id: &str) -> u64 {
         self.told.get(id).map_or(0, |told| told.generation)
@@ -87,6 +106,9 @@ impl Session {
         let has_wish = told.is_none_or(|told| told.generation != life.generation);
         let has_state = told.is_none_or(|told| told.actual != life.actual);
         let is_terminating = life.desired == DesiredState::Terminated;
+        if self.in_the_way.contains(&workspace.id) {
+            return None;
+        }
         let is_wanted = match update {
             Update::Full => !life.is_over(),
             Update::Partial => {
@@ -121,5 +143,6 @@ impl Session {
     pub(super) fn keep_only(&mut self, known: &BTreeSet<String>) {
         self.told.retain(|id, _| known.contains(id));
         self.versions.retain(|id, _| known.contains(id));
+        self.in_the_way.retain(|id| known.contains(id));
     }
 }
