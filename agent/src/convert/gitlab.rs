@@ -353,6 +353,65 @@ mod tests {
         }
     }
 
+    fn report(state: ActualState, facts: Option<DeploymentFacts>) -> Report {
+        Report {
+            id: "42".into(),
+            place: agent_core::reconcile::Place {
+                namespace: "gl-rd-ns-one".into(),
+                name: "one".parse().unwrap(),
+            },
+            status: agent_core::reconcile::Status {
+                applied_generation: 1,
+                actual_state: state,
+                failures: Vec::new(),
+                since: Duration::ZERO,
+            },
+            deployment: facts.map(|facts| DeploymentTold {
+                resource_version: 5,
+                facts,
+            }),
+        }
+    }
+
+    /// Whatever GitLab's table makes of a Deployment, it makes of what is told.
+    #[test]
+    fn what_is_told_of_a_deployment_is_what_the_table_looks_at() {
+        let reasons = [None, Some("NewReplicaSetAvailable"), Some("Other")];
+        for progressing in reasons {
+            for availability in reasons {
+                for replicas in [None, Some(0), Some(1)] {
+                    let facts = DeploymentFacts {
+                        replicas,
+                        available: 1,
+                        unavailable: 2,
+                        progressing: progressing.map(str::to_owned),
+                        availability: availability.map(str::to_owned),
+                    };
+                    let told = info_to(&report(ActualState::Starting, Some(facts.clone())));
+                    let told = &told.unwrap()["latest_k8s_deployment_info"];
+                    assert_eq!(DeploymentFacts::from_json(told), facts);
+                    assert_eq!(told["metadata"]["resourceVersion"], "5");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_is_told_without_the_deployment_and_nothing_is_told_of_nothing() {
+        let facts = || Some(DeploymentFacts::default());
+        let told = |state, facts| info_to(&report(state, facts));
+        for (state, progress) in [
+            (ActualState::Terminating, "Terminating"),
+            (ActualState::Terminated, "Terminated"),
+        ] {
+            let expected = json!({"name": "one", "namespace": "gl-rd-ns-one", "termination_progress": progress});
+            assert_eq!(told(state, facts()), Some(expected));
+        }
+        assert_eq!(told(ActualState::CreationRequested, None), None);
+        let error = told(ActualState::Error, None).unwrap();
+        assert_eq!(error["error_details"]["error_type"], "applier");
+    }
+
     #[test]
     fn one_bad_workspace_does_not_hide_the_others() {
         let good = json!({"name": "a", "namespace": "b", "desired_state": "Running", "actual_state": "Novel",

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use proto::remote_development::rpc::reconcile_request;
 use serde_json::{Value, json};
 
 use crate::api_server::Relay;
@@ -436,5 +437,36 @@ async fn trouble_ends_with_a_full_poll() {
     let asked = world.first_poll().await;
     asked.answer(201, &answer(&[]));
     tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.objects.names(NAMESPACE), WHOLE);
+}
+
+/// Another connection, and behind it a server that was upgraded.
+#[tokio::test]
+async fn our_own_language_is_tried_again_on_a_new_connection() {
+    let (world, asked) = World::start().await;
+    asked.answer(
+        201,
+        &answer(&[info("one", "Running", "CreationRequested", &all("one", 1))]),
+    );
+    world.replicas(1).await;
+    world.relay.cut().await;
+    world.kas.speak_typed();
+    world.relay.mend().await;
+    // The poll that makes the connection is in JSON still.
+    let poll = within("a typed poll", async {
+        loop {
+            tokio::select! {
+                asked = world.kas.asked() => asked.answer(201, &answer(&[])),
+                request = world.kas.reconcile_request() => {
+                    if let Some(reconcile_request::Message::Poll(poll)) = request.message {
+                        return poll;
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    assert!(poll.full);
+    assert_eq!(poll.reports[0].workspace_id, id_of("one"));
     assert_eq!(world.objects.names(NAMESPACE), WHOLE);
 }

@@ -22,6 +22,10 @@ use proto::gitlab_access::rpc::HeaderExtra;
 use proto::gitlab_access::rpc::gitlab_access_server::{GitlabAccess, GitlabAccessServer};
 use proto::grpctool::{HttpRequest, HttpResponse, http_request, http_response};
 use proto::prototool::{self, KeyValues, Values};
+use proto::remote_development::rpc::remote_development_server::{
+    RemoteDevelopment, RemoteDevelopmentServer,
+};
+use proto::remote_development::rpc::{ReconcileRequest, ReconcileResponse};
 use proto::reverse_tunnel::rpc::reverse_tunnel_server::{ReverseTunnel, ReverseTunnelServer};
 use proto::reverse_tunnel::rpc::{
     CloseSend, ConnectRequest, ConnectResponse, RequestInfo, connect_request, connect_response,
@@ -53,6 +57,9 @@ pub(crate) struct Script {
     /// It knows GitlabAccess.
     speaks_gitlab: AtomicBool,
     asked: mpsc::UnboundedSender<Asked>,
+    /// It knows our own reconcile.
+    speaks_typed: AtomicBool,
+    typed: mpsc::UnboundedSender<ReconcileRequest>,
 }
 
 /// A request of a module to GitLab, to be answered.
@@ -98,6 +105,7 @@ pub(crate) struct Kas {
     pub(crate) script: Arc<Script>,
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Tunnel>>,
     asking: tokio::sync::Mutex<mpsc::UnboundedReceiver<Asked>>,
+    reconciling: tokio::sync::Mutex<mpsc::UnboundedReceiver<ReconcileRequest>>,
     running: CancellationToken,
     identity: Option<Identity>,
 }
@@ -127,6 +135,7 @@ impl Kas {
     pub(crate) async fn start_with(identity: Option<Identity>) -> Self {
         let (tunnels, waiting) = mpsc::unbounded_channel();
         let (asked, asking) = mpsc::unbounded_channel();
+        let (typed, reconciling) = mpsc::unbounded_channel();
         let script = Arc::new(Script {
             token: Mutex::new("good".to_owned()),
             configuration: watch::Sender::new(configuration("c1", agentcfg::LogLevel::Info)),
@@ -137,12 +146,15 @@ impl Kas {
             tunnels,
             speaks_gitlab: AtomicBool::new(false),
             asked,
+            speaks_typed: AtomicBool::new(false),
+            typed,
         });
         let mut kas = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             script,
             waiting: tokio::sync::Mutex::new(waiting),
             asking: tokio::sync::Mutex::new(asking),
+            reconciling: tokio::sync::Mutex::new(reconciling),
             running: CancellationToken::new(),
             identity,
         };
@@ -166,6 +178,10 @@ impl Kas {
             .add_service(AgentRegistrarServer::new(service.clone()))
             .add_service(ReverseTunnelServer::new(service.clone()))
             .add_service(
+                RemoteDevelopmentServer::new(service.clone())
+                    .accept_compressed(CompressionEncoding::Gzip),
+            )
+            .add_service(
                 GitlabAccessServer::new(service)
                     .accept_compressed(CompressionEncoding::Gzip)
                     .send_compressed(CompressionEncoding::Gzip),
@@ -187,6 +203,19 @@ impl Kas {
     pub(crate) async fn asked(&self) -> Asked {
         let next = async { self.asking.lock().await.recv().await };
         within("a request to GitLab", next).await.unwrap()
+    }
+
+    /// Knows our own reconcile from now on, and answers nothing there.
+    pub(crate) fn speak_typed(&self) {
+        self.script.speaks_typed.store(true, Ordering::Relaxed);
+    }
+
+    /// The next message of a reconcile stream.
+    pub(crate) async fn reconcile_request(&self) -> ReconcileRequest {
+        let next = async { self.reconciling.lock().await.recv().await };
+        within("a message of a reconcile stream", next)
+            .await
+            .unwrap()
     }
 
     /// Forgets the requests to GitLab that wait.
@@ -357,6 +386,32 @@ impl ReverseTunnel for Service {
         let first = futures::stream::iter(first);
         let rest = tokio_stream::wrappers::ReceiverStream::new(frames);
         Ok(Response::new(first.chain(rest).boxed()))
+    }
+}
+
+#[tonic::async_trait]
+impl RemoteDevelopment for Service {
+    type ReconcileStream = BoxStream<'static, Result<ReconcileResponse, Status>>;
+
+    async fn reconcile(
+        &self,
+        request: Request<Streaming<ReconcileRequest>>,
+    ) -> Result<Response<Self::ReconcileStream>, Status> {
+        self.authorize(&request)?;
+        if !self.0.speaks_typed.load(Ordering::Relaxed) {
+            return Err(Status::unimplemented("no such service"));
+        }
+        let script = Arc::clone(&self.0);
+        let mut requests = request.into_inner();
+        let silence = async move {
+            while let Ok(Some(request)) = requests.message().await {
+                let _ = script.typed.send(request);
+            }
+        };
+        let silence = futures::stream::once(silence);
+        Ok(Response::new(
+            silence.filter_map(|()| std::future::ready(None)).boxed(),
+        ))
     }
 }
 
