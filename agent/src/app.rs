@@ -84,7 +84,13 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
     let readiness = Readiness::default();
     let stop = Stop::default();
     let health = Arc::new(Health::new(metrics.clone()));
-    let credentials = Credentials::try_new(config.token.clone(), &config.kas_headers)
+    // In a WebSocket they go with its handshake: what is inside, no proxy reads.
+    let call_headers = if config.kas_address.is_websocket() {
+        &[][..]
+    } else {
+        &config.kas_headers[..]
+    };
+    let credentials = Credentials::try_new(config.token.clone(), call_headers)
         .context("the agent's token")?;
     let connector = Connector::try_new(&config, Arc::new(credentials))
         .context("the connection to the server")?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-pub use address::{AddressError, KasAddress};
+pub use address::{AddressError, KasAddress, Transport};
 
 /// The agent's version, as it is told to the server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -21,9 +21,11 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Parser)]
 #[command(name = "agent", version)]
 pub struct Args {
-    /// Where the agent server listens: grpc://HOST[:PORT] (plain, port 80) or grpcs://HOST[:PORT] (TLS, port 443).
+    /// Where the agent server listens: grpcs://HOST[:PORT] (TLS, port 443) or, through proxies that let only HTTP/1.1 pass,
+    /// wss://HOST[:PORT]/PATH (a WebSocket). grpc:// and ws:// are the same without TLS (port 80).
     ///
-    /// The agent opens every connection; the server never connects back.
+    /// The agent opens every connection; the server never connects back. The path of a WebSocket must be exact, a slash at
+    /// its end included: redirects are not followed.
     #[arg(long, value_name = "URL")]
     pub kas_address: String,
 
@@ -35,8 +37,9 @@ pub struct Args {
     #[arg(long, env = "AGENTK_TOKEN", hide_env_values = true, hide = true)]
     pub token: Option<String>,
 
-    /// File with more certificate authorities (PEM) that may sign the server's certificate, beside the system's.
-    #[arg(long, value_name = "FILE")]
+    /// File with more certificate authorities (PEM) that may sign the server's certificate, beside the system's. Read again
+    /// at each new connection.
+    #[arg(long, alias = "ca-cert-file", value_name = "FILE")]
     pub kas_ca_cert_file: Option<PathBuf>,
 
     /// Do not check the server's certificate. Whoever stands between then reads the token: for experiments only.
@@ -48,6 +51,7 @@ pub struct Args {
     pub kas_tls_server_name: Option<String>,
 
     /// A header for every call to the server, as "Name: value". May be repeated; for a proxy on the way that wants one.
+    /// With ws:// and wss:// it goes with the handshake of the WebSocket.
     #[arg(long, value_name = "HEADER")]
     pub kas_header: Vec<String>,
 
@@ -224,7 +228,7 @@ pub enum Error {
     )]
     NoToken,
     /// A TLS flag with a plain address.
-    #[error("{flag} has no meaning for {address}, which is not encrypted; use grpcs://")]
+    #[error("{flag} has no meaning for {address}, which is not encrypted; use grpcs:// or wss://")]
     TlsFlagWithoutTls {
         /// The flag.
         flag: &'static str,
@@ -313,7 +317,7 @@ impl TryFrom<Args> for Config {
         Ok(Self {
             kas_headers: kas_header
                 .iter()
-                .map(|header| parse_header(header))
+                .map(|header| parse_header(header, kas_address.is_websocket()))
                 .collect::<Result<_, _>>()?,
             observability_address: parse_listen_address(&observability_listen_address)?,
             kas_address,
@@ -350,8 +354,11 @@ fn parse_listen_address(address: &str) -> Result<SocketAddr, Error> {
 
 /// Names that gRPC itself needs, or that carry the token.
 const OWN_HEADERS: [&str; 5] = ["authorization", "content-type", "te", "host", "user-agent"];
+/// Names that the handshake of a WebSocket needs. The token is not among its headers, so that a proxy may be given an
+/// `authorization` of its own.
+const OWN_HANDSHAKE_HEADERS: [&str; 4] = ["connection", "upgrade", "host", "user-agent"];
 
-fn parse_header(header: &str) -> Result<KasHeader, Error> {
+fn parse_header(header: &str, websocket: bool) -> Result<KasHeader, Error> {
     let wrong = |reason: String| Error::KasHeader { reason };
     let (name, value) = header
         .split_once(':')
@@ -361,7 +368,12 @@ fn parse_header(header: &str) -> Result<KasHeader, Error> {
     if name.is_empty() || http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err(wrong(format!("{name:?} is no header name")));
     }
-    if OWN_HEADERS.contains(&name.as_str()) || name.starts_with("grpc-") {
+    let own = if websocket {
+        OWN_HANDSHAKE_HEADERS.contains(&name.as_str()) || name.starts_with("sec-websocket-")
+    } else {
+        OWN_HEADERS.contains(&name.as_str()) || name.starts_with("grpc-")
+    };
+    if own {
         return Err(wrong(format!("{name} is set by the agent itself")));
     }
     if http::HeaderValue::from_str(&value).is_err() {

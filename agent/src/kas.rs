@@ -4,14 +4,16 @@
 mod configuration;
 mod credentials;
 mod dial;
+mod explain;
 pub(crate) mod health;
 mod registration;
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use http::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use proto::agent_configuration::rpc::agent_configuration_client::AgentConfigurationClient;
 use proto::agent_configuration::rpc::{ConfigurationRequest, ConfigurationResponse};
 use proto::agent_registrar::rpc::agent_registrar_client::AgentRegistrarClient;
@@ -21,10 +23,11 @@ use proto::remote_development::rpc::{ReconcileRequest, ReconcileResponse};
 use proto::reverse_tunnel::rpc::reverse_tunnel_client::ReverseTunnelClient;
 use proto::reverse_tunnel::rpc::{ConnectRequest, ConnectResponse};
 use tonic::codec::CompressionEncoding;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 
-use crate::config::Config;
+use crate::config::{Config, KasHeader};
+use explain::GrpcOnly;
 
 pub(crate) use configuration::{Follow, follow_configuration};
 pub(crate) use credentials::Credentials;
@@ -51,10 +54,29 @@ pub(crate) enum Error {
     Address(String),
     #[error("user agent cannot be sent")]
     UserAgent(#[source] tonic::transport::Error),
+    #[error("header {0} cannot be sent")]
+    Header(String),
     #[error("TLS")]
     Tls(#[from] dial::TlsError),
     #[error("agent token")]
     Token(#[from] credentials::Error),
+}
+
+/// The headers of a WebSocket's handshake beside its own.
+fn handshake_headers(given: &[KasHeader]) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    let agent = crate::user_agent();
+    let own = [("user-agent", agent.as_str())];
+    let given = given
+        .iter()
+        .map(|header| (header.name.as_str(), header.value.as_str()));
+    for (name, value) in own.into_iter().chain(given) {
+        let wrong = || Error::Header(name.to_owned());
+        let mut value = HeaderValue::from_str(value).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        headers.append(HeaderName::from_str(name).map_err(|_| wrong())?, value);
+    }
+    Ok(headers)
 }
 
 /// Makes network connections to the server.
@@ -73,13 +95,16 @@ impl Connector {
                 .parse()
                 .map_err(|_| Error::Address(authority.clone()))
         };
+        let websocket = config.kas_address.is_websocket();
+        // What travels inside a WebSocket is plaintext for gRPC.
+        let scheme = if config.kas_address.tls && !websocket {
+            "https"
+        } else {
+            "http"
+        };
         // TLS is the dialer's work; were this URL https, tonic would want to do it again.
         let endpoint = Endpoint::from(uri("http")?)
-            .origin(uri(if config.kas_address.tls {
-                "https"
-            } else {
-                "http"
-            })?)
+            .origin(uri(scheme)?)
             .user_agent(crate::user_agent())
             .map_err(Error::UserAgent)?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -91,7 +116,11 @@ impl Connector {
             .http2_max_header_list_size(MAX_HEADER_LIST);
         Ok(Self {
             endpoint,
-            dialer: dial::Dialer::try_new(&config.kas_address, &config.kas_tls)?,
+            dialer: dial::Dialer::try_new(
+                &config.kas_address,
+                &config.kas_tls,
+                handshake_headers(&config.kas_headers)?,
+            )?,
             credentials,
         })
     }
@@ -100,9 +129,10 @@ impl Connector {
     /// calls: a tunnel's may last for days, and each caller knows its own.
     pub(crate) fn connect(&self) -> Client {
         Client {
-            channel: self
-                .endpoint
-                .connect_with_connector_lazy(self.dialer.clone()),
+            channel: GrpcOnly(
+                self.endpoint
+                    .connect_with_connector_lazy(self.dialer.clone()),
+            ),
             credentials: Arc::clone(&self.credentials),
         }
     }
@@ -111,7 +141,7 @@ impl Connector {
 /// Calls the server over one network connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    channel: Channel,
+    channel: GrpcOnly,
     credentials: Arc<Credentials>,
 }
 

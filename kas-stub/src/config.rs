@@ -21,7 +21,7 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_DATA_DIR", value_name = "DIR")]
     pub data_dir: PathBuf,
 
-    /// Where agents connect (gRPC; TLS and plaintext on one port).
+    /// Where agents connect (gRPC, as it is or in a WebSocket; TLS and plaintext on one port).
     #[arg(
         long,
         env = "KAS_STUB_AGENT_LISTEN_ADDRESS",
@@ -50,10 +50,11 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_EXTERNAL_URL", value_name = "URL")]
     pub external_url: Option<HttpUrl>,
 
-    /// The address that agents are told to connect to, grpc:// or grpcs://
+    /// The address that agents are told to connect to: grpcs:// or grpc://, or wss:// or ws:// with a path where a proxy
+    /// in front takes only HTTP/1.1
     /// [default: grpcs:// and the address listened on].
     #[arg(long, env = "KAS_STUB_AGENT_URL", value_name = "URL")]
-    pub agent_url: Option<GrpcUrl>,
+    pub agent_url: Option<AgentUrl>,
 
     /// Further names for the server's own certificate (repeatable).
     #[arg(
@@ -193,9 +194,13 @@ impl ServeConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpUrl(Origin);
 
-/// `grpc://` or `grpcs://`, a host, a port perhaps.
+/// `grpc://`, `grpcs://`, `ws://` or `wss://`, a host, a port perhaps; the latter two with a path perhaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrpcUrl(Origin);
+pub struct AgentUrl {
+    origin: Origin,
+    /// With its slash; empty without a WebSocket.
+    path: String,
+}
 
 /// A DNS name in lowercase, without a dot at its end; an internationalised one in its ASCII form (`xn--…`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,10 +270,10 @@ impl HttpUrl {
     }
 }
 
-impl GrpcUrl {
+impl AgentUrl {
     /// The host alone, an IPv6 address without brackets.
     pub fn host(&self) -> &str {
-        self.0.bare_host()
+        self.origin.bare_host()
     }
 }
 
@@ -322,11 +327,36 @@ impl FromStr for HttpUrl {
     }
 }
 
-impl FromStr for GrpcUrl {
+impl FromStr for AgentUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Origin::parse(text, ["grpcs", "grpc"]).map(Self)
+        let is_websocket = text.starts_with("wss://") || text.starts_with("ws://");
+        if !is_websocket {
+            let origin = Origin::parse(text, ["grpcs", "grpc"])
+                .map_err(|error| format!("{error}, or wss://HOST[:PORT]/PATH"))?;
+            return Ok(Self {
+                origin,
+                path: String::new(),
+            });
+        }
+        // The path is the agent's to ask for exactly: it is kept as it is written.
+        let after_scheme = text.find("://").map_or(0, |place| place + 3);
+        let path = text[after_scheme..].find('/');
+        let (origin, path) = match path {
+            Some(place) => text.split_at(after_scheme + place),
+            None => (text, "/"),
+        };
+        let origin = Origin::parse(origin, ["wss", "ws"])?;
+        let is_path = http::uri::PathAndQuery::try_from(path)
+            .is_ok_and(|parsed| parsed.query().is_none() && !path.contains('#'));
+        if !is_path {
+            return Err("expected wss://HOST[:PORT]/PATH without a query".to_owned());
+        }
+        Ok(Self {
+            origin,
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -336,9 +366,9 @@ impl fmt::Display for HttpUrl {
     }
 }
 
-impl fmt::Display for GrpcUrl {
+impl fmt::Display for AgentUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write!(f, "{}{}", self.origin, self.path)
     }
 }
 
@@ -371,7 +401,22 @@ mod tests {
         ] {
             assert!(wrong.parse::<HttpUrl>().is_err(), "{wrong}");
         }
-        assert!("wss://a".parse::<GrpcUrl>().is_err());
-        assert!("grpcs://10.89.0.1:8150".parse::<GrpcUrl>().is_ok());
+    }
+
+    #[test]
+    fn agents_are_led_to_grpc_or_a_websocket_with_its_path() {
+        for (text, shown) in [
+            ("grpcs://10.89.0.1:8150/", "grpcs://10.89.0.1:8150"),
+            ("wss://a.example", "wss://a.example/"),
+            ("ws://a:1/-/kubernetes-agent/", "ws://a:1/-/kubernetes-agent/"),
+            ("wss://[::1]:1/x", "wss://[::1]:1/x"),
+        ] {
+            let url: AgentUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+        }
+        for wrong in ["https://a", "grpcs://a/b", "wss://a/?q", "wss://u@a/", "wss:///x"] {
+            let error = wrong.parse::<AgentUrl>().unwrap_err();
+            assert!(error.contains("wss://"), "{wrong}: {error}");
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! Accepts connections and serves HTTP on them: TLS and plaintext on one port, told apart by the first byte.
+//! Accepts connections and serves HTTP on them: TLS and plaintext on one port, told apart by the first byte. Agents may put
+//! their HTTP/2 connection into a WebSocket, on the same port too (`websocket`).
 
 mod io;
+mod websocket;
 
 use std::{
     convert::Infallible,
@@ -37,6 +39,8 @@ use io::Io;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection: a record of type handshake. No HTTP request begins so.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// What a TLS server says to who does not begin with TLS: a fatal alert, protocol_version. HTTP/2 has no such word.
+const TLS_ALERT: [u8; 7] = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
 /// After a failed accept, usually for want of file descriptors: others may close meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -184,8 +188,13 @@ pub(crate) async fn accept<F, S, B>(
         lifetime.tasks.spawn(async move {
             let serve = async move {
                 let handshake = accepted.handshake(audience);
-                if let Some(Some((io, info))) = stopping.run_until_cancelled(handshake).await {
-                    serve(audience, io, service(info), stopping).await;
+                let Some(Some((io, info))) = stopping.run_until_cancelled(handshake).await else {
+                    return;
+                };
+                if audience == Audience::Agents {
+                    serve_agent(io, info, service, stopping).await;
+                } else {
+                    serve(audience, builder(audience), io, service(info), stopping).await;
                 }
             };
             killing.run_until_cancelled(serve).await;
@@ -264,7 +273,7 @@ impl Accepted {
                 }
                 Some(_) | None if plaintext => Ok(Some((Io::Plain(stream), false))),
                 Some(_) | None => {
-                    refuse_plaintext(audience, stream).await;
+                    refuse_plaintext(audience, first[0], stream).await;
                     Ok(None)
                 }
             }
@@ -306,15 +315,23 @@ fn keep_alive(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
 }
 
-/// Says why, to somebody with a browser or curl.
-async fn refuse_plaintext(audience: Audience, mut stream: TcpStream) {
-    if audience == Audience::People {
-        let answer =
+/// Says why: to somebody with a browser or curl, and to an agent that is told to connect without TLS.
+async fn refuse_plaintext(audience: Audience, first: u8, mut stream: TcpStream) {
+    let answer: &[u8] = match (audience, first) {
+        (Audience::People, _) => {
             b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
-            This port speaks HTTPS: use https:// (or start the server with --allow-plaintext).\n";
-        let _ = stream.write_all(answer).await;
-        let _ = stream.shutdown().await;
-    }
+            This port speaks HTTPS: use https:// (or start the server with --allow-plaintext).\n"
+        }
+        // The first byte of `GET`.
+        (Audience::Agents, b'G') => {
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+            This port speaks TLS: use wss:// or grpcs:// (or start the server with --allow-plaintext).\n"
+        }
+        (Audience::Agents, _) => &TLS_ALERT,
+        (Audience::Observability | Audience::Socket, _) => return,
+    };
+    let _ = stream.write_all(answer).await;
+    let _ = stream.shutdown().await;
 }
 
 fn next_connection_id() -> ConnectionId {
@@ -322,9 +339,35 @@ fn next_connection_id() -> ConnectionId {
     NEXT.fetch_add(1, Relaxed)
 }
 
+/// Serves an agent's connection: HTTP/2, as it comes or inside a WebSocket.
+async fn serve_agent<F, S, B>(
+    io: Io,
+    info: ConnectionInfo,
+    service: F,
+    stopping: CancellationToken,
+) where
+    F: Fn(ConnectionInfo) -> S,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let audience = Audience::Agents;
+    let (front, mut upgrade) = websocket::Front::new(service(info));
+    serve(audience, builder(audience), io, front, stopping.clone()).await;
+    let Some(tunnel) = upgrade.tunnel().await else {
+        return;
+    };
+    let inside = builder(audience).http2_only();
+    serve(audience, inside, tunnel, service(info), stopping).await;
+}
+
 /// Serves one connection until it ends; a stopping server lets its running requests end first.
 async fn serve<S, B>(
     audience: Audience,
+    builder: auto::Builder<TokioExecutor>,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: S,
     stopping: CancellationToken,
@@ -336,7 +379,6 @@ async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let builder = builder(audience);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
@@ -376,8 +418,5 @@ fn builder(audience: Audience) -> auto::Builder<TokioExecutor> {
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    match audience {
-        Audience::Agents => builder.http2_only(),
-        Audience::People | Audience::Observability | Audience::Socket => builder,
-    }
+    builder
 }
