@@ -90,8 +90,8 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
     } else {
         &config.kas_headers[..]
     };
-    let credentials = Credentials::try_new(config.token.clone(), call_headers)
-        .context("the agent's token")?;
+    let credentials =
+        Credentials::try_new(config.token.clone(), call_headers).context("the agent's token")?;
     let connector = Connector::try_new(&config, Arc::new(credentials))
         .context("the connection to the server")?;
     let services = Arc::new(Services::try_new(&modules)?);

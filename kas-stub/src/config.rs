@@ -408,13 +408,22 @@ mod tests {
         for (text, shown) in [
             ("grpcs://10.89.0.1:8150/", "grpcs://10.89.0.1:8150"),
             ("wss://a.example", "wss://a.example/"),
-            ("ws://a:1/-/kubernetes-agent/", "ws://a:1/-/kubernetes-agent/"),
+            (
+                "ws://a:1/-/kubernetes-agent/",
+                "ws://a:1/-/kubernetes-agent/",
+            ),
             ("wss://[::1]:1/x", "wss://[::1]:1/x"),
         ] {
             let url: AgentUrl = text.parse().unwrap();
             assert_eq!(url.to_string(), shown);
         }
-        for wrong in ["https://a", "grpcs://a/b", "wss://a/?q", "wss://u@a/", "wss:///x"] {
+        for wrong in [
+            "https://a",
+            "grpcs://a/b",
+            "wss://a/?q",
+            "wss://u@a/",
+            "wss:///x",
+        ] {
             let error = wrong.parse::<AgentUrl>().unwrap_err();
             assert!(error.contains("wss://"), "{wrong}: {error}");
         }

@@ -340,12 +340,8 @@ fn next_connection_id() -> ConnectionId {
 }
 
 /// Serves an agent's connection: HTTP/2, as it comes or inside a WebSocket.
-async fn serve_agent<F, S, B>(
-    io: Io,
-    info: ConnectionInfo,
-    service: F,
-    stopping: CancellationToken,
-) where
+async fn serve_agent<F, S, B>(io: Io, info: ConnectionInfo, service: F, stopping: CancellationToken)
+where
     F: Fn(ConnectionInfo) -> S,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Send

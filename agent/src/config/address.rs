@@ -91,9 +91,7 @@ pub enum AddressError {
     #[error("{0:?} has no scheme; expected {EXPECTED}")]
     NoScheme(String),
     /// An address of people.
-    #[error(
-        "unsupported scheme {scheme:?}; agents connect to {EXPECTED}, so perhaps wss://{rest}"
-    )]
+    #[error("unsupported scheme {scheme:?}; agents connect to {EXPECTED}, so perhaps wss://{rest}")]
     Http {
         /// `http` or `https`.
         scheme: String,
@@ -116,7 +114,9 @@ pub enum AddressError {
         with_path: &'static str,
     },
     /// A query, fragment or user: not repeated, it may be secret.
-    #[error("the address has more than a host, a port and a path; expected {EXPECTED}. What a proxy wants goes into --kas-header")]
+    #[error(
+        "the address has more than a host, a port and a path; expected {EXPECTED}. What a proxy wants goes into --kas-header"
+    )]
     MoreThanPath,
     /// A path that no request may have.
     #[error("{0:?} is no path of a URL; what is no letter, digit or -._~/ must be written as %XX")]
@@ -232,11 +232,20 @@ mod tests {
     fn a_wrong_address_says_what_would_be_right() {
         let cases = [
             ("kas.example.com", "expected grpcs://HOST[:PORT] or wss://"),
-            ("https://kas.example.com/x/", "perhaps wss://kas.example.com/x/"),
-            ("ssh://kas.example.com", "expected grpcs://HOST[:PORT] or wss://"),
+            (
+                "https://kas.example.com/x/",
+                "perhaps wss://kas.example.com/x/",
+            ),
+            (
+                "ssh://kas.example.com",
+                "expected grpcs://HOST[:PORT] or wss://",
+            ),
             ("grpcs://kas/path", "use wss://kas/path"),
             ("wss://kas/path?a=b", "more than a host, a port and a path"),
-            ("wss://user:hush@kas/", "more than a host, a port and a path"),
+            (
+                "wss://user:hush@kas/",
+                "more than a host, a port and a path",
+            ),
             ("wss://kas/a b", "is no path of a URL"),
             ("grpc://:8150", "no host"),
             ("grpc://kas:99999", "up to 65535"),

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt as _;
 use http::header::LOCATION;
 use http::{HeaderMap, Request, Response, StatusCode};
+use rustls::CertificateError;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Channel;
@@ -31,7 +32,10 @@ pub(super) fn tls(error: io::Error) -> io::Error {
         Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) => {
             "the server does not speak this protocol over TLS (ALPN). Where a proxy takes only HTTP/1.1 use wss://, else grpcs://"
         }
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+        // The latter when the authority was made anew under its old name.
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => {
             "the server's certificate is of an authority that is not known here; give that in --kas-ca-cert-file"
         }
         _ => return error,
@@ -41,19 +45,23 @@ pub(super) fn tls(error: io::Error) -> io::Error {
 
 /// The handshake of a WebSocket failed.
 pub(super) fn websocket(error: ConnectError, address: &KasAddress) -> io::Error {
-    let text = match &error {
-        ConnectError::Io(_) => match error {
-            ConnectError::Io(error) => return error,
-            _ => return io::Error::other("unreachable"),
-        },
+    let text = match error {
+        ConnectError::Io(error) => return error,
         ConnectError::Redirect { status, location } => {
-            format!("{address} is answered with {}", redirect(*status, location, address))
+            format!(
+                "{address} is answered with {}",
+                redirect(status, &location, address)
+            )
         }
         ConnectError::Status { status } => {
-            format!("{address} is answered with {status}; {}", advice(*status))
+            format!("{address} is answered with {status}; {}", advice(status))
         }
-        ConnectError::Subprotocol | ConnectError::Protocol(_) | ConnectError::Request(_) => {
-            format!("{address}: {error}; is this the address of an agent server, and does it take WebSockets? If not, use grpcs://")
+        error @ (ConnectError::Subprotocol
+        | ConnectError::Protocol(_)
+        | ConnectError::Request(_)) => {
+            format!(
+                "{address}: {error}; is this the address of an agent server, and does it take WebSockets? If not, use grpcs://"
+            )
         }
     };
     io::Error::new(ErrorKind::InvalidData, text)
@@ -190,13 +198,28 @@ mod tests {
             "/-/kubernetes-agent/",
         ] {
             let text = explained(slash);
-            assert!(text.contains("slash at its end, --kas-address=wss://example.com:443/-/kubernetes-agent/"), "{text}");
+            assert!(
+                text.contains(
+                    "slash at its end, --kas-address=wss://example.com:443/-/kubernetes-agent/"
+                ),
+                "{text}"
+            );
         }
         let text = explained("https://kas.example.com/");
-        assert!(text.contains("if that is right, use --kas-address=wss://kas.example.com:443/"), "{text}");
-        for elsewhere in ["https://example.com/sign_in?return=secret", "mailto:x", "//a/b"] {
+        assert!(
+            text.contains("if that is right, use --kas-address=wss://kas.example.com:443/"),
+            "{text}"
+        );
+        for elsewhere in [
+            "https://example.com/sign_in?return=secret",
+            "mailto:x",
+            "//a/b",
+        ] {
             let text = explained(elsewhere);
-            assert!(text.contains("set --kas-address to where the agent server is"), "{text}");
+            assert!(
+                text.contains("set --kas-address to where the agent server is"),
+                "{text}"
+            );
         }
         let text = explained(&"\u{1b}x".repeat(1000));
         assert!(text.len() < 1600 && !text.contains('\u{1b}'), "{text}");
@@ -217,7 +240,10 @@ mod tests {
         }
         let location = HeaderMap::from_iter([(LOCATION, "https://elsewhere/".parse().unwrap())]);
         let text = no_grpc(StatusCode::PERMANENT_REDIRECT, &location);
-        assert!(text.contains("308") && text.contains("https://elsewhere/"), "{text}");
+        assert!(
+            text.contains("308") && text.contains("https://elsewhere/"),
+            "{text}"
+        );
     }
 
     #[test]

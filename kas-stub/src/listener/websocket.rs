@@ -78,7 +78,10 @@ impl Upgrade {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()?;
-        let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade).await.ok()?.ok()?;
+        let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade)
+            .await
+            .ok()?
+            .ok()?;
         Some(Tunnel::server(TokioIo::new(upgraded)).await)
     }
 }

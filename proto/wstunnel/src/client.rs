@@ -11,8 +11,8 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::{ProtocolError, SubProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
-use crate::tunnel::{Tunnel, config};
 use crate::SUBPROTOCOL;
+use crate::tunnel::{Tunnel, config};
 
 /// Longest `Location` that is kept for an error's text.
 const MAX_LOCATION: usize = 500;
@@ -84,11 +84,9 @@ where
         Ok((socket, _)) => Ok(Tunnel::client(socket)),
         Err(Error::Http(response)) => Err(answered(response.status(), response.headers())),
         Err(Error::Io(error)) => Err(error.into()),
-        Err(Error::Protocol(
-            ProtocolError::SecWebSocketSubProtocolError(
-                SubProtocolError::NoSubProtocol | SubProtocolError::InvalidSubProtocol,
-            ),
-        )) => Err(ConnectError::Subprotocol),
+        Err(Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(
+            SubProtocolError::NoSubProtocol | SubProtocolError::InvalidSubProtocol,
+        ))) => Err(ConnectError::Subprotocol),
         Err(error) => Err(ConnectError::Protocol(error.to_string())),
     }
 }

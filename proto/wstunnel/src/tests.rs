@@ -2,7 +2,9 @@
 
 use futures::SinkExt as _;
 use http::{HeaderMap, Request, Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex,
+};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -21,7 +23,10 @@ fn target(path: &str) -> Target {
 }
 
 /// Reads a request's head by hand and answers with `answer`.
-async fn http_server(mut stream: DuplexStream, answer: impl FnOnce(&str) -> String) -> DuplexStream {
+async fn http_server(
+    mut stream: DuplexStream,
+    answer: impl FnOnce(&str) -> String,
+) -> DuplexStream {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -89,7 +94,10 @@ async fn the_request_is_as_gitlabs_agent_sends_it() {
     let (client, _far) = tokio::join!(connect(near, &target), far);
     client.unwrap();
     let head = head.to_ascii_lowercase();
-    assert!(head.starts_with("get /-/kubernetes-agent/ http/1.1\r\nhost: kas.example.com\r\n"), "{head}");
+    assert!(
+        head.starts_with("get /-/kubernetes-agent/ http/1.1\r\nhost: kas.example.com\r\n"),
+        "{head}"
+    );
     for line in ["sec-websocket-protocol: ws-tunnel", "x-proxy: secret"] {
         assert!(head.contains(&format!("{line}\r\n")), "{line} in {head}");
     }
@@ -103,9 +111,18 @@ async fn a_wrong_answer_says_what_it_was() {
             "HTTP/1.1 301 Moved\r\nLocation: https://a/b/\r\n\r\n",
             "301 Moved Permanently, a redirect to \"https://a/b/\"",
         ),
-        ("HTTP/1.1 502 Bad Gateway\r\n\r\n", "502 Bad Gateway instead of 101"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "200 OK instead of 101"),
-        ("\0\0\u{12}\u{4}\0\0\0\0\0", "no WebSocket is answered there"),
+        (
+            "HTTP/1.1 502 Bad Gateway\r\n\r\n",
+            "502 Bad Gateway instead of 101",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "200 OK instead of 101",
+        ),
+        (
+            "\0\0\u{12}\u{4}\0\0\0\0\0",
+            "no WebSocket is answered there",
+        ),
     ];
     for (answer, expected) in cases {
         let (near, far) = duplex(4096);
@@ -125,7 +142,10 @@ async fn a_wrong_answer_says_what_it_was() {
     });
     let target = target("/");
     let (client, _far) = tokio::join!(connect(near, &target), far);
-    assert!(matches!(client, Err(ConnectError::Subprotocol)), "{client:?}");
+    assert!(
+        matches!(client, Err(ConnectError::Subprotocol)),
+        "{client:?}"
+    );
 }
 
 #[tokio::test]
@@ -133,12 +153,18 @@ async fn pings_are_answered_and_text_is_refused() {
     let (near, far) = duplex(4096);
     let mut server = Tunnel::server(far).await;
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
-    client.send(Message::Ping("are you there".into())).await.unwrap();
+    client
+        .send(Message::Ping("are you there".into()))
+        .await
+        .unwrap();
     client.send(Message::Binary("bytes".into())).await.unwrap();
     let mut got = [0; 5];
     server.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"bytes");
-    let pong = futures::StreamExt::next(&mut client).await.unwrap().unwrap();
+    let pong = futures::StreamExt::next(&mut client)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(pong, Message::Pong("are you there".into()));
     client.send(Message::Text("words".into())).await.unwrap();
     let error = server.read(&mut got).await.unwrap_err();
@@ -188,7 +214,10 @@ fn only_a_whole_handshake_is_accepted() {
     let (answer, ()) = handshake("").unwrap();
     assert_eq!(answer.status, StatusCode::SWITCHING_PROTOCOLS);
     // The example of RFC 6455.
-    assert_eq!(answer.headers["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!(
+        answer.headers["sec-websocket-accept"],
+        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    );
     assert_eq!(answer.headers["sec-websocket-protocol"], SUBPROTOCOL);
     for (without, refusal) in [
         ("connection", Refusal::NoWebSocket),

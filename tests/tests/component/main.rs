@@ -9,5 +9,6 @@ mod client;
 mod fake_api;
 mod git;
 mod rig;
+mod transport;
 mod troubles;
 mod upstream;

@@ -115,16 +115,32 @@ impl Rig {
 
     /// Starts an agent with this token, without waiting for its connection.
     pub(crate) async fn start_agent(&self, name: &str, token: &str) -> agent::app::Agent {
+        self.start_agent_with(name, token, |_| ()).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn start_agent_with(
+        &self,
+        name: &str,
+        token: &str,
+        change: impl FnOnce(&mut agent::config::Config),
+    ) -> agent::app::Agent {
         let token_file = self.write_token(name, token);
-        let config = agent_config(
+        let mut config = agent_config(
             self.agents_address,
             &token_file,
             &self.api.kubeconfig(self.folder.path()),
             name,
         );
+        change(&mut config);
         let log_levels = agent::telemetry::LogLevels::new(|_| ());
         let modules = agent::modules::all(&config, log_levels).await.unwrap();
         agent::app::start(config, modules).await.unwrap()
+    }
+
+    /// The certificate of the server's own authority.
+    pub(crate) fn server_ca(&self) -> PathBuf {
+        self.folder.path().join("server/tls/ca.crt")
     }
 
     /// Writes the file that the agent reads its token from.
