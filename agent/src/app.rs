@@ -16,7 +16,7 @@ use crate::configuration::Configuration;
 use crate::drain::Stop;
 use crate::kas::health::{Health, chain};
 use crate::kas::{Connector, Credentials, Follow, Presence, follow_configuration, keep_registered};
-use crate::kubernetes::{ApiServer, KubernetesVersion};
+use crate::kubernetes::{self, ApiServer, KubernetesVersion};
 use crate::metrics::Metrics;
 use crate::module::{Context, Control, Module};
 use crate::readiness::Readiness;
@@ -84,14 +84,15 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
     let readiness = Readiness::default();
     let stop = Stop::default();
     let health = Arc::new(Health::new(metrics.clone()));
+    let cluster = kubernetes::cluster_id(&config.cluster).await?;
     // In a WebSocket they go with its handshake: what is inside, no proxy reads.
     let call_headers = if config.kas_address.is_websocket() {
         &[][..]
     } else {
         &config.kas_headers[..]
     };
-    let credentials =
-        Credentials::try_new(config.token.clone(), call_headers).context("the agent's token")?;
+    let credentials = Credentials::try_new(config.token.clone(), call_headers, cluster)
+        .context("the agent's token")?;
     let connector = Connector::try_new(&config, Arc::new(credentials))
         .context("the connection to the server")?;
     let services = Arc::new(Services::try_new(&modules)?);

@@ -101,7 +101,7 @@ impl Delays {
         match class {
             DelayClass::AtOnce => self.at_once.next_delay(),
             DelayClass::Outage => self.outage.next_delay(),
-            DelayClass::Refused => self.refused.next_delay(),
+            DelayClass::Refused | DelayClass::OtherCluster => self.refused.next_delay(),
             DelayClass::Unsupported => self.unsupported.next_delay(),
         }
     }

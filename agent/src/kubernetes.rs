@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt as _;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
@@ -173,6 +174,20 @@ pub(crate) struct KubernetesVersion {
     pub(crate) minor: String,
     pub(crate) git_version: String,
     pub(crate) platform: String,
+}
+
+/// Which cluster it is: the hash that [`proto::CLUSTER_METADATA`] describes; `None` without CA certificates.
+pub(crate) async fn cluster_id(access: &ClusterAccess) -> Result<Option<String>, Error> {
+    let certificates = kube_config(access).await?.root_cert.unwrap_or_default();
+    if certificates.is_empty() {
+        return Ok(None);
+    }
+    let mut hash = Sha256::new();
+    for certificate in certificates {
+        hash.update(certificate);
+    }
+    let hex = |text: String, byte: &u8| text + &format!("{byte:02x}");
+    Ok(Some(hash.finalize().iter().fold(String::new(), hex)))
 }
 
 /// How the API server is reached.

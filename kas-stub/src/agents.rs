@@ -3,6 +3,7 @@
 //! Every call is authenticated and authorised before a service sees it; the services find the [`AgentCall`] in the
 //! request's extensions.
 
+mod clusters;
 mod presence;
 mod services;
 
@@ -27,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, codec::CompressionEncoding::Gzip, server::NamedService};
 use tower::Service;
 
+use clusters::ClusterId;
+pub(crate) use clusters::{Clusters, Error as ClusterError, View as ClusterView};
 pub(crate) use presence::{Pod, Presence};
 use services::{Configuration, Registrar, Tunnel};
 
@@ -49,6 +52,8 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct AgentCall {
     pub(crate) agent: Arc<Agent>,
+    /// Where the agent runs, if it says so.
+    cluster: Option<ClusterId>,
     connection: ConnectionId,
     /// Ends when the agent's token does.
     pub(crate) cut: Cut,
@@ -58,6 +63,7 @@ pub(crate) struct AgentCall {
 #[derive(Clone, Debug)]
 pub(crate) struct AgentServices {
     directory: Arc<Directory>,
+    clusters: Arc<Clusters>,
     metrics: Arc<Metrics>,
     connection: ConnectionId,
     configuration: AgentConfigurationServer<Configuration>,
@@ -70,6 +76,7 @@ pub(crate) struct AgentServices {
 #[derive(Clone, Debug)]
 pub(crate) struct AgentServicesParts {
     pub(crate) directory: Arc<Directory>,
+    pub(crate) clusters: Arc<Clusters>,
     pub(crate) configurations: Arc<Configurations>,
     pub(crate) presence: Arc<Presence>,
     pub(crate) tunnels: Arc<Tunnels>,
@@ -85,6 +92,7 @@ impl AgentServices {
     pub(crate) fn new(parts: AgentServicesParts) -> Self {
         let AgentServicesParts {
             directory,
+            clusters,
             configurations,
             presence,
             tunnels,
@@ -100,6 +108,7 @@ impl AgentServices {
             stopping: stopping.clone(),
         };
         let configuration = Configuration {
+            clusters: Arc::clone(&clusters),
             configurations,
             presence: Arc::clone(&presence),
             external_url,
@@ -108,6 +117,7 @@ impl AgentServices {
         // GitLab's agent gzips every message. We do not: on a fast link it costs more than it saves.
         Self {
             directory,
+            clusters,
             metrics,
             connection: 0,
             configuration: AgentConfigurationServer::new(configuration)
@@ -148,6 +158,7 @@ impl AgentServices {
         let principal = Principal::Agent { agent_id: id };
         match authorize(&principal, Action::ServeAgent, Resource::Agent { id }) {
             Decision::Allowed => Ok(AgentCall {
+                cluster: self.clusters.admit(id, headers)?,
                 agent,
                 connection: self.connection,
                 cut: token.cancelled().clone(),

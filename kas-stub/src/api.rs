@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 
 use crate::{
     access::Access,
-    agents::Presence,
+    agents::{Clusters, Presence},
     authorization::{Action, Resource},
     configuration::Configurations,
     directory::Directory,
@@ -46,6 +46,7 @@ const MAX_BODY: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(crate) directory: Arc<Directory>,
+    pub(crate) clusters: Arc<Clusters>,
     pub(crate) configurations: Arc<Configurations>,
     pub(crate) presence: Arc<Presence>,
     pub(crate) tunnels: Arc<Tunnels>,
@@ -74,6 +75,10 @@ impl Api {
                 get(agents::list_tokens).post(agents::create_token),
             )
             .route("/agents/{name}/tokens/{id}", delete(agents::revoke_token))
+            .route(
+                "/agents/{name}/accept-cluster",
+                post(agents::accept_cluster),
+            )
             .route("/agents/{name}/push-hook", post(agents::push_hook))
             .route(
                 "/agents/{name}/orphans/{id}",
@@ -110,6 +115,7 @@ impl Api {
             .route("/sign-in", post(page::sign_in::sign_in))
             .route("/sign-out", post(page::sign_in::sign_out))
             .route("/open-workspace", get(open_workspace::open))
+            .layer(middleware::from_fn(page::wanted::remember))
             .layer(middleware::map_response(page::strict));
         Router::new()
             .nest("/api/v1", rest)

@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::{Access, AccessParts},
-    agents::{AgentServices, AgentServicesParts, Presence},
+    agents::{AgentServices, AgentServicesParts, Clusters, Presence},
     api::{self, Api},
     config::ServeConfig,
     configuration::{Configurations, chain},
@@ -141,6 +141,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
 
     let metrics = Arc::new(Metrics::new());
     let presence = Arc::new(Presence::default());
+    let clusters = Arc::new(Clusters::open(Arc::clone(&store)).await?);
     let tunnels = Arc::new(Tunnels::new(timing.find_tunnel));
     let git_policy = Policy {
         allow_http: git_allow_http,
@@ -166,6 +167,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
 
     let agent_services = AgentServices::new(AgentServicesParts {
         directory: Arc::clone(&directory),
+        clusters: Arc::clone(&clusters),
         configurations: Arc::clone(&configurations),
         presence: Arc::clone(&presence),
         tunnels: Arc::clone(&tunnels),
@@ -177,6 +179,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     });
     let proxy = Arc::new(Proxy::new(
         Arc::clone(&directory),
+        Arc::clone(&configurations),
         Arc::clone(&tunnels),
         Arc::clone(&metrics),
         &lifetime,
@@ -197,6 +200,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     );
     let api = Api {
         directory: Arc::clone(&directory),
+        clusters,
         configurations: Arc::clone(&configurations),
         presence: Arc::clone(&presence),
         tunnels: Arc::clone(&tunnels),

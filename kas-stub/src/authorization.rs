@@ -25,6 +25,14 @@ pub(crate) enum Proof {
 }
 
 impl Principal {
+    /// The person, if it is one.
+    pub(crate) fn user_id(&self) -> Option<u64> {
+        match self {
+            Self::Administrator { user_id, .. } => Some(*user_id),
+            Self::Agent { .. } | Self::Webhook { .. } | Self::Anonymous => None,
+        }
+    }
+
     /// For the audit log.
     pub(crate) fn label(&self) -> String {
         match self {

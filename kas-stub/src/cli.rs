@@ -99,6 +99,13 @@ enum AgentCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Take the agent from another cluster, which was refused while it had a first one; that one must be gone.
+    AcceptCluster {
+        /// The agent's name.
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// An agent's tokens: make a second one, move the agent to it, revoke the first.
     #[command(subcommand)]
     Token(AgentTokenCommand),

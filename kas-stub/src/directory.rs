@@ -123,6 +123,7 @@ struct Index {
 pub(crate) struct Directory {
     store: Arc<dyn Store>,
     administrator: u64,
+    administrator_name: String,
     index: RwLock<Index>,
     /// Held over a write to the store and its entry into the index.
     writing: tokio::sync::Mutex<()>,
@@ -144,18 +145,19 @@ impl Directory {
             index.sessions.insert(session.digest, session);
         }
         let users = records::read_all::<UserRecord>(&*store, Kind::User).await?;
-        let (administrator, made) = match users.first() {
-            Some((id, _)) => (*id, false),
+        let (administrator, user, made) = match users.into_iter().next() {
+            Some((id, user)) => (id, user, false),
             None => {
-                let id = random_id();
-                let write = records::write(Kind::User, id.to_string(), 0, &UserRecord::local());
+                let (id, user) = (random_id(), UserRecord::local());
+                let write = records::write(Kind::User, id.to_string(), 0, &user);
                 store.append(vec![write]).await.map_err(Error::Store)?;
-                (id, true)
+                (id, user, true)
             }
         };
         let directory = Self {
             store,
             administrator,
+            administrator_name: user.name,
             index: RwLock::new(index),
             writing: tokio::sync::Mutex::new(()),
         };
@@ -165,6 +167,11 @@ impl Directory {
     /// The one user there is so far.
     pub(crate) fn administrator(&self) -> u64 {
         self.administrator
+    }
+
+    /// What a user is called; of the one there is.
+    pub(crate) fn user_name(&self, id: u64) -> Option<&str> {
+        (id == self.administrator).then_some(&*self.administrator_name)
     }
 
     pub(crate) fn agents(&self) -> Vec<Arc<Agent>> {

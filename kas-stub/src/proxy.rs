@@ -6,6 +6,7 @@
 pub(crate) mod ask;
 mod body;
 mod headers;
+mod impersonation;
 mod query;
 mod status;
 mod upgrade;
@@ -21,11 +22,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use model::configuration::AccessAs;
+use proto::kubernetes_api::rpc::HeaderExtra;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     agents::bearer,
     authorization::{Action, Decision, Principal, Proof, Resource, authorize},
+    configuration::Configurations,
     connection_headers::is_upgrade,
     directory::{Cut, Directory, TokenOwner},
     listener::Lifetime,
@@ -49,6 +53,7 @@ const WHOLE_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Proxy {
     directory: Arc<Directory>,
+    configurations: Arc<Configurations>,
     tunnels: Arc<Tunnels>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -58,6 +63,8 @@ pub(crate) struct Proxy {
 /// Who may call which agent, and until when.
 struct Grant {
     agent_id: u64,
+    /// Whom the agent shall impersonate; none: it decides itself.
+    as_user: Option<HeaderExtra>,
     /// Ends when the personal token does.
     cut: Cut,
 }
@@ -86,12 +93,14 @@ impl Drop for Counted<'_> {
 impl Proxy {
     pub(crate) fn new(
         directory: Arc<Directory>,
+        configurations: Arc<Configurations>,
         tunnels: Arc<Tunnels>,
         metrics: Arc<Metrics>,
         lifetime: &Lifetime,
     ) -> Self {
         Self {
             directory,
+            configurations,
             tunnels,
             metrics,
             tasks: lifetime.tasks.clone(),
@@ -136,7 +145,12 @@ impl Proxy {
         };
         let mut opening = Opening {
             method: METHOD,
-            messages: vec![wire::request_head(&parts, upgrade, content_length)],
+            messages: vec![wire::request_head(
+                &parts,
+                upgrade,
+                content_length,
+                grant.as_user.as_ref(),
+            )],
             close_send,
         };
         if let RequestBody::Whole(bytes) = &body {
@@ -261,11 +275,28 @@ impl Proxy {
                 ));
             }
         }
-        if self.directory.agent_by_id(agent_id).is_none() {
+        let Some(agent) = self.directory.agent_by_id(agent_id) else {
             return Err(Failure::NotFound("there is no agent with this id"));
-        }
+        };
+        let state = self.configurations.state(&agent);
+        let access = state
+            .good
+            .as_ref()
+            .and_then(|good| good.configuration.user_access.as_ref());
+        let as_user = match access.map(|it| it.access_as).unwrap_or_default() {
+            AccessAs::Agent => None,
+            AccessAs::User => {
+                let name = principal
+                    .user_id()
+                    .and_then(|id| self.directory.user_name(id));
+                let name = name.ok_or(Failure::Forbidden("the token's user is not known"))?;
+                // The configuration's project has the agent's number, as in what the agent is told.
+                Some(impersonation::user(name, agent_id, agent_id))
+            }
+        };
         Ok(Grant {
             agent_id,
+            as_user,
             cut: token.cancelled().clone(),
         })
     }

@@ -17,6 +17,8 @@ pub(crate) use sqlite::SqliteStore;
 pub(crate) enum Kind {
     User,
     Agent,
+    /// The cluster that an agent runs in.
+    AgentCluster,
     /// Tokens of agents and of people.
     Token,
     Session,
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Self::User => "user",
             Self::Agent => "agent",
+            Self::AgentCluster => "agent_cluster",
             Self::Token => "token",
             Self::Session => "session",
             Self::Configuration => "configuration",

@@ -72,6 +72,10 @@ pub mod remote_development {
 
 pub use gitlab::agent::*;
 
+/// The metadata with which our agent names its cluster in every call: the SHA-256 of the CA certificates that it was given
+/// for the API server (DER, one after the other), in lowercase hexadecimal. GitLab's agent sends none, its server ignores it.
+pub const CLUSTER_METADATA: &str = "remote-development-cluster";
+
 /// The type URL of `gitlab.agent.kubernetes_api.rpc.HeaderExtra` inside `Any`.
 pub const KUBERNETES_API_HEADER_EXTRA: &str =
     "type.googleapis.com/gitlab.agent.kubernetes_api.rpc.HeaderExtra";

@@ -7,6 +7,7 @@
 
 mod access;
 mod browser;
+mod bulk;
 mod configuration;
 mod devfiles;
 mod editor;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let chosen: Vec<Test> = [
         installation::TESTS,
         kubectl::TESTS,
+        bulk::TESTS,
         rights::TESTS,
         configuration::TESTS,
         two_agents::TESTS,

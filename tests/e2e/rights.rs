@@ -1,10 +1,12 @@
 //! Rights: what the chart's `userAccess` gives, and no more.
 
 use anyhow::{Result, ensure};
+use harness::wait::wait_until;
+use serde_json::{Value, json};
 use tests::command::Outcome;
 
 use crate::Test;
-use crate::world::{MAIN, PLAYGROUND, SECRET, TALKER, World};
+use crate::world::{CONNECT, MAIN, PLAYGROUND, SECRET, TALKER, USUAL_CONFIGURATION, World};
 
 pub(crate) const TESTS: &[Test] = &[
     (
@@ -17,6 +19,10 @@ pub(crate) const TESTS: &[Test] = &[
         who_am_i,
     ),
     ("nobody_else_can_be_impersonated", impersonation),
+    (
+        "access_as_user_gives_what_the_cluster_gives_to_the_person",
+        as_user,
+    ),
     ("a_wrong_token_is_refused_before_the_cluster", wrong_token),
 ];
 
@@ -97,6 +103,69 @@ fn impersonation(world: &mut World) -> Result<()> {
         ensure_forbidden(&world.try_ask(arguments)?)?;
     }
     Ok(())
+}
+
+fn as_user(world: &mut World) -> Result<()> {
+    let file = format!("{USUAL_CONFIGURATION}user_access:\n  access_as:\n    user: {{}}\n");
+    world
+        .project
+        .push(&world.git, &file, "People act as themselves")?;
+    let result = people_act_as_themselves(world);
+    world
+        .project
+        .push(&world.git, USUAL_CONFIGURATION, "As it was")?;
+    wait_until("people are the account again", CONNECT, || {
+        Ok(who(world)?["username"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("system:serviceaccount:")))
+    })?;
+    result
+}
+
+fn people_act_as_themselves(world: &World) -> Result<()> {
+    const USER: &str = "gitlab:user:administrator";
+    wait_until("the person is one of the cluster", CONNECT, || {
+        Ok(who(world)?["username"] == USER)
+    })?;
+    let known = who(world)?;
+    ensure!(
+        known["groups"] == json!(["gitlab:user", "system:authenticated"]),
+        "{known:#}"
+    );
+    let extra = &known["extra"];
+    ensure!(
+        extra["agent.gitlab.com/username"] == json!(["administrator"])
+            && extra["agent.gitlab.com/id"] == json!([world.agent.id.to_string()]),
+        "{known:#}"
+    );
+    // The chart's rules are for the account, and not for the person.
+    let list = ["get", "configmaps", "-n", PLAYGROUND];
+    ensure_forbidden(&world.try_ask(&list)?)?;
+    let binding = "themselves";
+    world.admin(&[
+        "create",
+        "rolebinding",
+        binding,
+        "-n",
+        PLAYGROUND,
+        "--clusterrole=view",
+        "--user",
+        USER,
+    ])?;
+    let allowed = wait_until("the binding holds", CONNECT, || {
+        Ok(world.try_ask(&list)?.code == Some(0))
+    });
+    world.admin(&["delete", "rolebinding", binding, "-n", PLAYGROUND])?;
+    allowed?;
+    // To name somebody else is for the server alone, and the cluster holds it to its list.
+    ensure_forbidden(&world.try_ask(&["get", "pods", "--as=gitlab:user:eve"])?)
+}
+
+/// Whom the API server takes the person for.
+fn who(world: &World) -> Result<Value> {
+    let told = world.ask(&["auth", "whoami", "-o", "json"])?;
+    let told: Value = serde_json::from_str(&told)?;
+    Ok(told["status"]["userInfo"].clone())
 }
 
 fn wrong_token(world: &mut World) -> Result<()> {

@@ -60,6 +60,9 @@ fn api_server_away(world: &mut World) -> Result<()> {
     let stopped = Instant::now();
     let asked = (|| {
         world.server.json(&["workspace", "stop", "changes"])?;
+        wait_until("nothing is heard of it any more", AWAY, || {
+            Ok(!show()?["unknown_since"].is_null())
+        })?;
         while stopped.elapsed() < AWAY {
             // Nobody can see it, so nothing new is said of it.
             let now = show()?;
@@ -88,10 +91,12 @@ fn api_server_away(world: &mut World) -> Result<()> {
     ];
     ensure!(world.admin(&replicas)? == "0");
     world.cluster.wait_ready()?;
-    let now = show()?;
-    for field in ["actual_state", "actual_state_changed_at", "failures"] {
-        ensure!(now[field] == shown[field], "{field}: {now:#}");
-    }
+    // The cluster calls a node's Pods unready that it has not heard of for a while, and the workspace with them.
+    wait_until("it runs as before", CONNECT, || {
+        let now = show()?;
+        let same = |field| now[field] == shown[field];
+        Ok(same("actual_state") && same("failures") && same("unknown_since"))
+    })?;
     let after = (identities(world, namespace)?, containers(world, namespace)?);
     ensure!(before == after, "before {before:?}, after {after:?}");
     ensure!(

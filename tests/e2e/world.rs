@@ -114,6 +114,7 @@ impl World {
                 {"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["get", "create"]},
                 {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},
             ]},
+            "impersonation": {"enabled": true, "users": ["gitlab:user:administrator"]},
         });
         Ok(values)
     }

@@ -18,6 +18,8 @@ pub enum Outcome {
     Unavailable,
     /// The server does not know the token, or its agent.
     Refused,
+    /// Another cluster has the agent's token, too, and was there first.
+    OtherCluster,
     /// The server does not have this method: it is older than the agent.
     Unsupported,
     /// Any other error.
@@ -33,6 +35,8 @@ pub enum DelayClass {
     Outage,
     /// Long: only a person can repair a refused token, and each attempt costs the server a look-up.
     Refused,
+    /// As long: only a person can say which cluster is meant.
+    OtherCluster,
     /// Very long: only an upgrade of the server changes it, and that also breaks the connection.
     Unsupported,
 }
@@ -64,6 +68,7 @@ pub fn delay_class(outcome: Outcome) -> DelayClass {
         Outcome::Ended | Outcome::Cancelled => DelayClass::AtOnce,
         Outcome::Unavailable | Outcome::Failed => DelayClass::Outage,
         Outcome::Refused => DelayClass::Refused,
+        Outcome::OtherCluster => DelayClass::OtherCluster,
         Outcome::Unsupported => DelayClass::Unsupported,
     }
 }
@@ -86,7 +91,7 @@ pub fn policy(class: DelayClass) -> Policy {
             max: Duration::from_millis(800),
             later: Some((Duration::from_secs(60), Duration::from_secs(5))),
         },
-        DelayClass::Refused => Policy {
+        DelayClass::Refused | DelayClass::OtherCluster => Policy {
             initial: Duration::from_secs(5),
             multiplier: 2.0,
             jitter: 0.2,

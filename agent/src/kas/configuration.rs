@@ -73,7 +73,7 @@ impl Follow {
             let lived = opened.elapsed();
             match delay_class(outcome) {
                 DelayClass::AtOnce if lived >= MIN_SPACING => {}
-                class @ DelayClass::Refused => {
+                class @ (DelayClass::Refused | DelayClass::OtherCluster) => {
                     self.wait_for_token(delays.after(class, lived)).await;
                 }
                 class @ (DelayClass::AtOnce | DelayClass::Outage | DelayClass::Unsupported) => {

@@ -1,4 +1,4 @@
-//! What every call to the server carries: the agent's token, and the headers of `--kas-header`.
+//! What every call to the server carries: the agent's token, the headers of `--kas-header`, and which cluster it is.
 
 use std::path::PathBuf;
 use std::sync::RwLock;
@@ -41,7 +41,12 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn try_new(source: TokenSource, headers: &[KasHeader]) -> Result<Self, Error> {
+    /// `cluster`: a hash of its CA certificates, if there are any; the server notices by it when two use one token.
+    pub(crate) fn try_new(
+        source: TokenSource,
+        headers: &[KasHeader],
+        cluster: Option<String>,
+    ) -> Result<Self, Error> {
         let authorization = RwLock::new(read(&source)?);
         let headers = headers
             .iter()
@@ -52,7 +57,10 @@ impl Credentials {
                 value.set_sensitive(true);
                 Ok((key, value))
             })
-            .collect::<Result<_, Error>>()?;
+            .collect::<Result<Vec<_>, Error>>()?;
+        let cluster = cluster.and_then(|it| it.parse().ok());
+        let cluster = cluster.map(|it| (MetadataKey::from_static(proto::CLUSTER_METADATA), it));
+        let headers = headers.into_iter().chain(cluster).collect();
         Ok(Self {
             source,
             headers,
@@ -129,7 +137,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         std::fs::write(&path, "first\n").unwrap();
-        let credentials = Credentials::try_new(TokenSource::File(path.clone()), &[]).unwrap();
+        let credentials = Credentials::try_new(TokenSource::File(path.clone()), &[], None).unwrap();
         assert!(!credentials.reload().unwrap());
         std::fs::write(&path, "second\n").unwrap();
         assert!(credentials.reload().unwrap());
@@ -143,10 +151,10 @@ mod tests {
     fn a_missing_or_empty_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let missing = Credentials::try_new(TokenSource::File(path.clone()), &[]).unwrap_err();
+        let missing = Credentials::try_new(TokenSource::File(path.clone()), &[], None).unwrap_err();
         assert!(missing.to_string().contains("cannot be read"));
         std::fs::write(&path, "\n").unwrap();
-        let empty = Credentials::try_new(TokenSource::File(path), &[]).unwrap_err();
+        let empty = Credentials::try_new(TokenSource::File(path), &[], None).unwrap_err();
         assert!(empty.to_string().contains("holds no token"));
     }
 
@@ -154,7 +162,7 @@ mod tests {
     fn a_token_with_a_line_break_is_refused() {
         let source = TokenSource::Given(Secret::new("a\nb"));
         assert!(matches!(
-            Credentials::try_new(source, &[]),
+            Credentials::try_new(source, &[], None),
             Err(Error::Unsendable)
         ));
     }

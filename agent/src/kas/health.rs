@@ -67,6 +67,12 @@ impl Health {
                 "the server refuses the agent's token; it may be revoked, or of another server. Make a new one there and \
                  put it into the token's Secret; the agent takes it up by itself"
             ),
+            DelayClass::OtherCluster => tracing::error!(
+                call = name,
+                error,
+                "the server takes this agent for one of another cluster. Give this cluster an agent and a token of its own; if \
+                 the other cluster is gone, or got a new CA: kas-stub agent accept-cluster NAME"
+            ),
             DelayClass::Unsupported => tracing::info!(
                 call = name,
                 error,
@@ -118,8 +124,9 @@ fn outcome(status: &Status) -> Outcome {
         Code::Unimplemented => Outcome::Unsupported,
         // What HTTP/2 and TLS report has no code of its own.
         Code::Unavailable | Code::Unknown => Outcome::Unavailable,
+        // Our server's word for a second cluster (`kas-stub/src/agents/clusters.rs`).
+        Code::AlreadyExists => Outcome::OtherCluster,
         Code::InvalidArgument
-        | Code::AlreadyExists
         | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted

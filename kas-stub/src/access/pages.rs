@@ -129,7 +129,9 @@ pub(super) fn not_running(
     };
     let mut text = format!("Workspace {name} is {state}, since {age}.");
     if !agent_connected {
-        text.push_str(" Its agent is not connected, so this is the last that was heard.");
+        text.push_str(
+            " Its agent is away, or cannot reach its cluster, so this is the last that is known.",
+        );
     }
     let mut notice = Notice::new(StatusCode::SERVICE_UNAVAILABLE, &title, text);
     notice.failures = life.failures.clone();

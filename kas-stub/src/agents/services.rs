@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{AgentCall, Presence, presence::Connection};
+use super::{AgentCall, Clusters, Presence, presence::Connection};
 use crate::{
     configuration::{Configurations, Good, State, convert},
     tunnel::{ConnectStream, Inbound, Tunnels},
@@ -25,6 +25,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Configuration {
+    pub(super) clusters: Arc<Clusters>,
     pub(super) configurations: Arc<Configurations>,
     pub(super) presence: Arc<Presence>,
     pub(super) external_url: Arc<str>,
@@ -68,6 +69,10 @@ impl AgentConfiguration for Configuration {
         mut request: Request<ConfigurationRequest>,
     ) -> Result<Response<Self::GetConfigurationStream>, Status> {
         let call = caller(&mut request)?;
+        if let Some(cluster) = &call.cluster {
+            // An agent's first call.
+            self.clusters.arrived(call.agent.id, cluster).await?;
+        }
         let request = request.into_inner();
         let connection = self.presence.connect(call.agent.id, request.agent_meta)?;
         tracing::info!(agent = %call.agent.name, pod = %connection.pod_name(), "agent connected");

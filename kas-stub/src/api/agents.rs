@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Api, Caller, Problem, problem};
 use crate::{
-    agents::Pod,
+    agents::{ClusterError, ClusterView, Pod},
     authorization::{Action, Resource},
     configuration::{ConfigurationError, Good, NO_COMMIT},
     directory::{Agent, Token, TokenOwner},
@@ -47,6 +47,8 @@ pub(super) struct AgentView {
     project_url: Option<String>,
     pub(super) connected: bool,
     pub(super) pods: Vec<Pod>,
+    /// The cluster it runs in, when it says so, and another one that was refused.
+    pub(super) cluster: Option<ClusterView>,
     tunnels: TunnelsView,
     pub(super) configuration: ConfigurationView,
     tokens: Vec<TokenView>,
@@ -100,6 +102,7 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
         project_url: agent.project_url.clone(),
         connected: !pods.is_empty() || counts.idle + counts.active > 0,
         pods,
+        cluster: api.clusters.view(agent.id),
         tunnels: TunnelsView {
             idle: counts.idle,
             active: counts.active,
@@ -228,6 +231,34 @@ pub(super) async fn revoke_token(
     let token = api.directory.revoke_token(owner, id).await?;
     tracing::info!(agent = %agent.name, token = id, "agent token revoked");
     Ok(Json(TokenView::from(&*token)))
+}
+
+/// Makes the cluster that was refused the agent's own, once the other one is gone.
+pub(super) async fn accept_cluster(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<ClusterView>, Problem> {
+    let agent = find(&api, &caller, Action::ManageAgentTokens, &name)?;
+    if !api.presence.pods(agent.id).is_empty() {
+        let detail = "the agent is connected from the cluster that it has";
+        return Err(
+            Problem::new(StatusCode::CONFLICT, "agent_connected", detail)
+                .hint("uninstall it there first, or make another agent for the other cluster"),
+        );
+    }
+    let accepted = api
+        .clusters
+        .accept(agent.id)
+        .await
+        .map_err(|error| match error {
+            ClusterError::NothingRefused => {
+                Problem::new(StatusCode::CONFLICT, "no_other_cluster", error.to_string())
+            }
+            ClusterError::Store(_) | ClusterError::Corrupt(..) => Problem::internal(&error),
+        })?;
+    tracing::info!(agent = %agent.name, "another cluster was accepted");
+    Ok(Json(accepted))
 }
 
 pub(super) async fn push_hook(

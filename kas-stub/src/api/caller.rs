@@ -43,7 +43,8 @@ impl FromRequestParts<Api> for Caller {
             .and_then(|value| value.to_str().ok())
             .and_then(bearer)
             .and_then(|secret| api.directory.authenticate(secret));
-        let session = cookie(&parts.headers).and_then(|secret| api.directory.session(secret));
+        let session =
+            cookie(&parts.headers, COOKIE).and_then(|secret| api.directory.session(secret));
         let by_token = token.as_ref().map(|token| token.cancelled().clone());
         let by_session = || session.as_ref().map(|session| session.ended().clone());
         let cut = by_token.or_else(by_session);
@@ -121,10 +122,7 @@ impl Caller {
 
     /// The person, for what belongs to one.
     pub(super) fn user_id(&self) -> Option<u64> {
-        match self.principal {
-            Principal::Administrator { user_id, .. } => Some(user_id),
-            Principal::Agent { .. } | Principal::Webhook { .. } | Principal::Anonymous => None,
-        }
+        self.principal.user_id()
     }
 
     /// Ends when the caller's token or session does; for answers that go on.
@@ -141,13 +139,20 @@ impl Caller {
     }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The value of one of our cookies.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+/// A `Set-Cookie` for one of our cookies; no seconds and it is gone.
+pub(super) fn set_cookie(name: &str, value: &str, seconds: u64, tls: bool) -> String {
+    let secure = if tls { "; Secure" } else { "" };
+    format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
 /// Whether a request that changes something comes from one of our own pages: browsers say so.
@@ -206,9 +211,9 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let found = headers(&[("cookie", "x=1; kas_stub_session=abc; y=2")]);
-        assert_eq!(cookie(&found), Some("abc"));
+        assert_eq!(cookie(&found, COOKIE), Some("abc"));
         assert_eq!(
-            cookie(&headers(&[("cookie", "kas_stub_sessions=abc")])),
+            cookie(&headers(&[("cookie", "kas_stub_sessions=abc")]), COOKIE),
             None
         );
     }

@@ -3,6 +3,7 @@
 pub(crate) mod filters;
 pub(super) mod live;
 pub(super) mod sign_in;
+pub(super) mod wanted;
 pub(super) mod workspaces;
 
 use askama::Template;
@@ -81,7 +82,9 @@ impl IntoResponse for Failed {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if status == StatusCode::UNAUTHORIZED {
             // The first page says how to sign in.
-            return Redirect::to("/").into_response();
+            let mut response = Redirect::to("/").into_response();
+            response.extensions_mut().insert(wanted::SignInFirst);
+            return response;
         }
         let message = Message {
             title: status.canonical_reason().unwrap_or("It did not work"),

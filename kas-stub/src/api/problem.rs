@@ -100,6 +100,16 @@ impl Problem {
         }
     }
 
+    /// The server's own trouble: the log says which.
+    pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = chain(error), "request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server could not keep it; its log says why",
+        )
+    }
+
     /// A refusal of `authorize`.
     pub(super) fn refused(decision: Decision) -> Option<Self> {
         match decision {
@@ -138,14 +148,7 @@ impl From<directory::Error> for Problem {
             Error::ImportedId => Self::invalid("id", detail),
             Error::ImportedTwice => Self::conflict("id", "agent_exists", detail),
             Error::NoSuchToken => Self::not_found(detail),
-            Error::Store(_) | Error::Corrupt { .. } => {
-                tracing::error!(error = chain(&error), "request failed");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "internal",
-                    "the server could not keep it; its log says why",
-                )
-            }
+            Error::Store(_) | Error::Corrupt { .. } => Self::internal(&error),
         }
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct WorkspaceView {
     pub(super) agent_id: u64,
     /// Whether the agent reconciles now; else the actual state is the last that was heard of.
     pub(super) agent_connected: bool,
+    /// Since when nothing is heard of it: the agent is away, or cannot reach its cluster. Null while it reconciles.
+    pub(super) unknown_since: Option<Timestamp>,
     pub(super) namespace: String,
     pub(super) backend: BackendKind,
     pub(super) repository: String,
@@ -125,6 +127,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
             editor: it.editor,
         })
         .collect();
+    let unknown_since = api.workspaces.leaders().unknown_since(agent_id);
     WorkspaceView {
         id,
         name: name.to_string(),
@@ -133,7 +136,8 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
             .agent_by_id(agent_id)
             .map(|it| it.name.to_string()),
         agent_id,
-        agent_connected: api.workspaces.leaders().leader(agent_id).is_some(),
+        agent_connected: unknown_since.is_none(),
+        unknown_since,
         namespace,
         backend,
         repository: source.repository,

@@ -78,6 +78,14 @@ async fn agent(command: AgentCommand) -> anyhow::Result<()> {
             let answer = ask(&client, Method::GET, &path, None).await?;
             show(&client, &answer, one_agent);
         }
+        AgentCommand::AcceptCluster { name, client } => {
+            let path = format!("/agents/{}/accept-cluster", segment(&name));
+            let answer = ask(&client, Method::POST, &path, None).await?;
+            show(&client, &answer, |answer| {
+                let cluster = short(text(answer, "id"));
+                output::line(&format!("agent {name} has cluster {cluster} now"));
+            });
+        }
         AgentCommand::Token(command) => agent_token(command).await?,
     }
     Ok(())
@@ -226,6 +234,20 @@ fn one_agent(agent: &Value) {
             or_dash(text(pod, "version")),
             or_dash(text(pod, "kubernetes_version")),
             time(pod, "connected_at"),
+        ));
+    }
+    let cluster = &agent["cluster"];
+    if !cluster.is_null() {
+        output::line(&format!("cluster    {}", short(text(cluster, "id"))));
+    }
+    let refused = &cluster["refused"];
+    if !refused.is_null() {
+        output::line(&format!(
+            "refused    cluster {} uses a token of this agent too, last seen {}; give it an agent of its own, or, when the \
+             first one is gone: kas-stub agent accept-cluster {}",
+            short(text(refused, "id")),
+            time(refused, "last_seen"),
+            text(agent, "name"),
         ));
     }
     for orphan in list(&agent["orphans"]["listed"]) {

@@ -329,7 +329,11 @@ fn summary(workspace: &Value) -> String {
         format!(", wanted {desired}")
     };
     let agent = if workspace["agent_connected"] == false {
-        format!("; agent {} is not connected", text(workspace, "agent"))
+        format!(
+            "; unknown since {}: agent {} is away, or cannot reach its cluster",
+            time(workspace, "unknown_since"),
+            text(workspace, "agent")
+        )
     } else {
         String::new()
     };

@@ -1,6 +1,8 @@
 //! The configuration as an agent gets it; the one place that knows both its types and the wire's.
 
-use model::configuration::{ConfigurationFile, LogLevel, Logging, Observability, UserAccess};
+use model::configuration::{
+    AccessAs, ConfigurationFile, LogLevel, Logging, Observability, UserAccess,
+};
 use proto::agentcfg::{self, user_access_as_cf};
 
 use super::Good;
@@ -61,14 +63,20 @@ fn log_level(level: LogLevel) -> agentcfg::LogLevel {
 }
 
 fn user_access_cf(access: &UserAccess) -> agentcfg::UserAccessCf {
-    let UserAccess { projects, groups } = access;
+    let UserAccess {
+        access_as,
+        projects,
+        groups,
+    } = access;
+    let access_as = match access_as {
+        AccessAs::Agent => user_access_as_cf::As::Agent(agentcfg::UserAccessAsAgentCf {}),
+        AccessAs::User => user_access_as_cf::As::User(agentcfg::UserAccessAsUserCf {}),
+    };
     let project = |id: &String| agentcfg::UserAccessProjectCf { id: id.clone() };
     let group = |id: &String| agentcfg::UserAccessGroupCf { id: id.clone() };
     agentcfg::UserAccessCf {
         access_as: Some(agentcfg::UserAccessAsCf {
-            r#as: Some(user_access_as_cf::As::Agent(
-                agentcfg::UserAccessAsAgentCf {},
-            )),
+            r#as: Some(access_as),
         }),
         projects: projects.iter().map(project).collect(),
         groups: groups.iter().map(group).collect(),

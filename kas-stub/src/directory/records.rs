@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct UserRecord {
-    name: String,
+    pub(super) name: String,
     role: String,
 }
 

@@ -33,7 +33,7 @@ impl Proxy {
         let opening = Opening {
             method: super::METHOD,
             messages: vec![
-                wire::request_head(&parts, false, 0),
+                wire::request_head(&parts, false, 0, None),
                 wire::request_trailer(),
             ],
             close_send: true,

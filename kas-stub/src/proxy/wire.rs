@@ -5,19 +5,27 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, request::Parts};
 use prost::Message as _;
+use prost_types::Any;
 use proto::{
     grpctool::{
         HttpRequest, HttpResponse,
         http_request::{Data, Header, Message, Trailer, UpgradeData},
         http_response::Message as Answer,
     },
+    kubernetes_api::rpc::HeaderExtra,
     prototool,
 };
 
 use super::{PREFIX, headers, query};
 use crate::tunnel::{Call, CallError, Event};
 
-pub(super) fn request_head(parts: &Parts, upgrade: bool, content_length: i64) -> Bytes {
+/// The head; `as_user` is whom the agent shall impersonate. Without, it decides itself as whom it calls.
+pub(super) fn request_head(
+    parts: &Parts,
+    upgrade: bool,
+    content_length: i64,
+    as_user: Option<&HeaderExtra>,
+) -> Bytes {
     let path = &parts.uri.path()[PREFIX.len() - 1..];
     let request = prototool::HttpRequest {
         method: parts.method.as_str().to_owned(),
@@ -27,8 +35,10 @@ pub(super) fn request_head(parts: &Parts, upgrade: bool, content_length: i64) ->
     };
     encode(Message::Header(Header {
         request: Some(request),
-        // No impersonation by the server: the agent decides as whom it calls.
-        extra: None,
+        extra: as_user.map(|extra| Any {
+            type_url: proto::KUBERNETES_API_HEADER_EXTRA.to_owned(),
+            value: extra.encode_to_vec(),
+        }),
         content_length: Some(content_length),
     }))
 }

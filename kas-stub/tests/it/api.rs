@@ -170,8 +170,14 @@ async fn the_link_of_the_first_start_signs_in_once() {
     let form = || {
         Request::post("/sign-in").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
     };
-    let signed_in = ask(&server, form(), &format!("code={code}")).await;
+    // Who came for a page is sent there.
+    let away = ask(&server, Request::get("/workspaces/one?x=1"), "").await;
+    assert_eq!(away.headers[header::LOCATION], "/");
+    let wanted = away.headers[header::SET_COOKIE].to_str().unwrap();
+    let form_of_wanted = form().header(header::COOKIE, wanted.split(';').next().unwrap());
+    let signed_in = ask(&server, form_of_wanted, &format!("code={code}")).await;
     assert_eq!(signed_in.status, 303);
+    assert_eq!(signed_in.headers[header::LOCATION], "/workspaces/one?x=1");
     let cookie = signed_in.headers[header::SET_COOKIE]
         .to_str()
         .unwrap()

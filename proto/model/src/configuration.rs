@@ -91,14 +91,28 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// Section `user_access`: calls of people into the cluster run with the rights that the agent's chart gives them
-/// (`userAccess.rules`), which GitLab calls `access_as: {agent: {}}`.
+/// Section `user_access`: calls of people into the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UserAccess {
+    /// `access_as`: with whose rights they run.
+    #[serde(default)]
+    pub access_as: AccessAs,
     /// `projects[].id`: full paths of projects whose members may use the agent.
     pub projects: Vec<String>,
     /// `groups[].id`: full paths of groups whose members may use the agent.
     pub groups: Vec<String>,
+}
+
+/// With whose rights calls of people run in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessAs {
+    /// `agent: {}`: with the rights that the agent's chart gives to people (`userAccess.rules`).
+    #[default]
+    Agent,
+    /// `user: {}`: with those that the cluster gives to the caller, whom the agent impersonates: `gitlab:user:<name>`. The
+    /// chart allows it with `userAccess.impersonation.enabled`.
+    User,
 }
 
 /// A file that may be used.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
@@ -62,12 +63,15 @@ impl FakeApi {
         }
     }
 
-    /// Writes a kubeconfig for the agent.
-    pub(crate) fn kubeconfig(&self, folder: &Path) -> PathBuf {
-        let path = folder.join("agent.kubeconfig");
+    /// Writes a kubeconfig for an agent; `ca` is the cluster's CA certificate, PEM, if it has one.
+    pub(crate) fn kubeconfig(&self, folder: &Path, agent: &str, ca: Option<&str>) -> PathBuf {
+        let path = folder.join(format!("{agent}.kubeconfig"));
+        let ca = ca.map_or_else(String::new, |pem| {
+            format!(", certificate-authority-data: {}", STANDARD.encode(pem))
+        });
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: fake\n\
-             clusters: [{{name: fake, cluster: {{server: \"http://{}\"}}}}]\n\
+             clusters: [{{name: fake, cluster: {{server: \"http://{}\"{ca}}}}}]\n\
              users: [{{name: agent, user: {{token: {AGENT_API_TOKEN}}}}}]\n\
              contexts: [{{name: fake, context: {{cluster: fake, user: agent}}}}]\n",
             self.address

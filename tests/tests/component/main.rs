@@ -6,6 +6,7 @@
 mod access;
 mod calls;
 mod client;
+mod clusters;
 mod fake_api;
 mod git;
 mod rig;

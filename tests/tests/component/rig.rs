@@ -79,9 +79,20 @@ impl Rig {
         self.server.take().unwrap().stop().await;
     }
 
-    /// Calls the REST API over the administrator's socket.
+    /// Calls the REST API over the administrator's socket, and is not refused.
     pub(crate) async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
         let what = format!("{method} {path}");
+        let (status, answer) = self.try_admin(method, path, body).await;
+        assert!(status.is_success(), "{what}: {status} {answer}");
+        answer
+    }
+
+    pub(crate) async fn try_admin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
         let body = if body.is_null() {
             client::empty()
         } else {
@@ -96,11 +107,9 @@ impl Rig {
             .unwrap();
         let status = call.status();
         if status == StatusCode::NO_CONTENT {
-            return Value::Null;
+            return (status, Value::Null);
         }
-        let answer = call.json().await;
-        assert!(status.is_success(), "{what}: {status} {answer}");
-        answer
+        (status, call.json().await)
     }
 
     pub(crate) async fn register(&self, name: &str) -> Registered {
@@ -115,12 +124,23 @@ impl Rig {
 
     /// Starts an agent with this token, without waiting for its connection.
     pub(crate) async fn start_agent(&self, name: &str, token: &str) -> agent::app::Agent {
-        self.start_agent_with(name, token, |_| ()).await
+        self.start_agent_with(None, name, token, |_| ()).await
+    }
+
+    /// The same, in a cluster with this CA certificate.
+    pub(crate) async fn start_agent_in(
+        &self,
+        ca: Option<&str>,
+        name: &str,
+        token: &str,
+    ) -> agent::app::Agent {
+        self.start_agent_with(ca, name, token, |_| ()).await
     }
 
     /// The same with another configuration.
     pub(crate) async fn start_agent_with(
         &self,
+        ca: Option<&str>,
         name: &str,
         token: &str,
         change: impl FnOnce(&mut agent::config::Config),
@@ -129,7 +149,7 @@ impl Rig {
         let mut config = agent_config(
             self.agents_address,
             &token_file,
-            &self.api.kubeconfig(self.folder.path()),
+            &self.api.kubeconfig(self.folder.path(), name, ca),
             name,
         );
         change(&mut config);
@@ -181,8 +201,18 @@ impl Rig {
         what: &str,
         is: impl Fn(&Value) -> bool,
     ) -> Value {
+        self.wait_agent_for(SOON, name, what, is).await
+    }
+
+    pub(crate) async fn wait_agent_for(
+        &self,
+        limit: Duration,
+        name: &str,
+        what: &str,
+        is: impl Fn(&Value) -> bool,
+    ) -> Value {
         let path = format!("/api/v1/agents/{name}");
-        let end = tokio::time::Instant::now() + SOON;
+        let end = tokio::time::Instant::now() + limit;
         loop {
             let agent = self.admin(Method::GET, &path, Value::Null).await;
             if is(&agent) {

@@ -17,7 +17,7 @@ async fn every_transport_carries_calls_of_every_kind() {
     let body: Bytes = (0..4 * MIB).map(|index| (index % 251) as u8).collect();
     for scheme in ["grpc", "grpcs", "ws", "wss"] {
         let agent = rig
-            .start_agent_with("one", &registered.token, |config| {
+            .start_agent_with(None, "one", &registered.token, |config| {
                 // The server takes any path: proxies in front may leave it on or take it off.
                 let path = if scheme.starts_with("ws") {
                     "/-/kubernetes-agent/"
@@ -59,7 +59,7 @@ async fn an_agent_in_a_websocket_is_back_after_the_servers_restart() {
     let registered = rig.register("one").await;
     let address = format!("ws://{}/", rig.agents_address);
     let agent = rig
-        .start_agent_with("one", &registered.token, |config| {
+        .start_agent_with(None, "one", &registered.token, |config| {
             config.kas_address = address.parse().unwrap();
         })
         .await;

@@ -53,6 +53,7 @@ pub(super) async fn run(control: Arc<Control>, term: u64, events: mpsc::Sender<E
             class @ (DelayClass::AtOnce
             | DelayClass::Outage
             | DelayClass::Refused
+            | DelayClass::OtherCluster
             | DelayClass::Unsupported) => {
                 tokio::time::sleep(delays.next_delay(class)).await;
             }

@@ -6,16 +6,16 @@ use askama::Template;
 use axum::{
     Form,
     extract::{Path, State},
-    http::{StatusCode, header},
-    response::{IntoResponse, Redirect, Response},
+    http::{HeaderMap, StatusCode, header},
+    response::{AppendHeaders, IntoResponse, Redirect, Response},
 };
 use serde::Deserialize;
 
-use super::{Failed, Message, show};
+use super::{Failed, Message, show, wanted};
 use crate::{
     api::{
         Api, Problem,
-        caller::{COOKIE, Caller},
+        caller::{COOKIE, Caller, set_cookie},
     },
     authorization::{Action, Resource},
     directory::SESSION_LENGTH,
@@ -35,7 +35,9 @@ struct SignInPage<'a> {
 
 /// How one signs in.
 pub(in crate::api) fn how(status: StatusCode) -> Response {
-    show(status, &SignInPage { code: None })
+    let mut response = show(status, &SignInPage { code: None });
+    response.extensions_mut().insert(wanted::SignInFirst);
+    response
 }
 
 /// Asks before it signs in: a preview of the link, which only reads, does not use it up.
@@ -46,6 +48,7 @@ pub(in crate::api) async fn confirm(Path(code): Path<String>) -> Response {
 pub(in crate::api) async fn sign_in(
     State(api): State<Api>,
     caller: Caller,
+    headers: HeaderMap,
     Form(form): Form<SignInForm>,
 ) -> Result<Response, Failed> {
     caller.allow(Action::SignIn, Resource::Server)?;
@@ -54,8 +57,16 @@ pub(in crate::api) async fn sign_in(
             let user = api.directory.administrator();
             let session = api.directory.create_session(user).await;
             let secret = session.map_err(Problem::from)?;
-            let cookie = set_cookie(secret.expose(), SESSION_LENGTH.as_secs(), caller.tls);
-            return Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response());
+            let length = SESSION_LENGTH.as_secs();
+            let cookies = AppendHeaders(
+                [
+                    set_cookie(COOKIE, secret.expose(), length, caller.tls),
+                    wanted::forget(caller.tls),
+                ]
+                .map(|it| (header::SET_COOKIE, it)),
+            );
+            let to = wanted::page(&headers).unwrap_or_else(|| "/".to_owned());
+            return Ok((cookies, Redirect::to(&to)).into_response());
         }
         Attempt::NoSuchLink => (
             StatusCode::FORBIDDEN,
@@ -87,13 +98,8 @@ pub(in crate::api) async fn sign_out(
         let ended = api.directory.end_session(session).await;
         ended.map_err(Problem::from)?;
     }
-    let cookie = set_cookie("", 0, caller.tls);
+    let cookie = set_cookie(COOKIE, "", 0, caller.tls);
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
-}
-
-fn set_cookie(value: &str, seconds: u64, tls: bool) -> String {
-    let secure = if tls { "; Secure" } else { "" };
-    format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
 #[cfg(test)]

@@ -65,17 +65,20 @@ struct AgentRow {
     connected: bool,
     pods: usize,
     commit: Option<String>,
-    error: Option<String>,
+    errors: Vec<String>,
 }
 
 impl From<AgentView> for AgentRow {
     fn from(view: AgentView) -> Self {
+        let refused = view.cluster.and_then(|it| it.refused);
+        let refused = refused.map(|_| "a second cluster uses its token, and is refused".to_owned());
+        let configuration = view.configuration.error.map(|error| error.message);
         Self {
             name: view.name,
             connected: view.connected,
             pods: view.pods.len(),
             commit: view.configuration.commit.as_deref().map(short),
-            error: view.configuration.error.map(|error| error.message),
+            errors: configuration.into_iter().chain(refused).collect(),
         }
     }
 }
@@ -290,7 +293,7 @@ impl From<&Event> for EventRow {
 struct WorkspacePage {
     it: Shown,
     wish: Option<&'static str>,
-    agent_connected: bool,
+    unknown_since: Option<Timestamp>,
     actions: Vec<Button>,
     endpoints: Vec<EndpointView>,
     reference: Option<String>,
@@ -317,7 +320,7 @@ pub(in crate::api) async fn show(
     let page = WorkspacePage {
         it: Shown::from(&view),
         wish: waits_for(view.desired_state, view.actual_state),
-        agent_connected: view.agent_connected,
+        unknown_since: view.unknown_since,
         actions: buttons(view.desired_state),
         endpoints: view.endpoints,
         reference: view.reference,

@@ -11,14 +11,29 @@ use tokio_util::sync::CancellationToken;
 
 /// The newest leader of each agent. Kept in memory: a restart of the server ends every stream anyway, and the agents'
 /// own lease decides who opens the next.
-#[derive(Debug, Default)]
-pub(crate) struct Leaders(Mutex<HashMap<u64, Newest>>);
+#[derive(Debug)]
+pub(crate) struct Leaders {
+    agents: Mutex<HashMap<u64, Newest>>,
+    /// Nothing was heard of anybody before.
+    made_at: Timestamp,
+}
 
 #[derive(Debug)]
 struct Newest {
     token: u64,
     /// Ends the stream; none while no stream is open.
     open: Option<(CancellationToken, Leader)>,
+    /// When the last stream ended.
+    closed_at: Timestamp,
+}
+
+impl Default for Leaders {
+    fn default() -> Self {
+        Self {
+            agents: Mutex::default(),
+            made_at: Timestamp::now(),
+        }
+    }
 }
 
 /// Who reconciles, for people.
@@ -46,9 +61,11 @@ impl Leaders {
     ) -> Option<Lead> {
         let fenced = CancellationToken::new();
         let mut agents = self.agents();
-        let newest = agents
-            .entry(agent_id)
-            .or_insert(Newest { token, open: None });
+        let newest = agents.entry(agent_id).or_insert(Newest {
+            token,
+            open: None,
+            closed_at: self.made_at,
+        });
         if token < newest.token {
             return None;
         }
@@ -70,8 +87,17 @@ impl Leaders {
         Some(leader.clone())
     }
 
+    /// Since when nothing is heard of the agent's workspaces; `None` while somebody reconciles.
+    pub(crate) fn unknown_since(&self, agent_id: u64) -> Option<Timestamp> {
+        match self.agents().get(&agent_id) {
+            Some(newest) if newest.open.is_some() => None,
+            Some(newest) => Some(newest.closed_at),
+            None => Some(self.made_at),
+        }
+    }
+
     fn agents(&self) -> MutexGuard<'_, HashMap<u64, Newest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,6 +115,7 @@ impl Drop for Lead {
             && let Some(newest) = self.leaders.agents().get_mut(&self.agent_id)
         {
             newest.open = None;
+            newest.closed_at = Timestamp::now();
         }
     }
 }
@@ -115,11 +142,13 @@ mod tests {
         assert!(first.fenced().is_cancelled());
         drop(first);
         assert_eq!(leaders.leader(1).unwrap().pod_name, "6");
+        assert_eq!(leaders.unknown_since(1), None);
         // The same Pod on a new connection, the old one half open.
         let third = lead(&leaders, 6).unwrap();
         assert!(second.fenced().is_cancelled());
         drop((second, third));
         assert_eq!(leaders.leader(1), None);
+        assert!(leaders.unknown_since(1) > leaders.unknown_since(2));
         assert!(
             lead(&leaders, 5).is_none(),
             "the newest token outlives its stream"

@@ -3,7 +3,8 @@
 
 use super::document::{Entry, Node, Place, Value};
 use super::{
-    ConfigurationFile, LogLevel, Logging, Note, Observability, Parsed, Problem, UserAccess,
+    AccessAs, ConfigurationFile, LogLevel, Logging, Note, Observability, Parsed, Problem,
+    UserAccess,
 };
 
 /// Sections that GitLab's agent knows and this version has no module for.
@@ -108,7 +109,7 @@ fn read_user_access(reader: &mut Reader, node: &Node) -> UserAccess {
     let mut access = UserAccess::default();
     for entry in reader.mapping(node, "user_access", &["access_as", "projects", "groups"]) {
         match entry.key.as_str() {
-            "access_as" => read_access_as(reader, &entry.node),
+            "access_as" => access.access_as = read_access_as(reader, &entry.node),
             "projects" => access.projects = read_ids(reader, &entry.node, "user_access.projects"),
             "groups" => access.groups = read_ids(reader, &entry.node, "user_access.groups"),
             _ => {}
@@ -123,30 +124,27 @@ fn read_user_access(reader: &mut Reader, node: &Node) -> UserAccess {
     access
 }
 
-/// Only `agent: {}` is taken. `user: {}` asks for other rights than this version would give, so it is refused rather than
-/// noted.
-fn read_access_as(reader: &mut Reader, node: &Node) {
+fn read_access_as(reader: &mut Reader, node: &Node) -> AccessAs {
     const FIELD: &str = "user_access.access_as";
-    const EXPECTED: &str =
-        "agent: {} (calls get the rights of userAccess.rules in the agent's chart)";
     let entries = reader.mapping(node, FIELD, &["agent", "user"]);
     match entries.as_slice() {
-        [] => {}
-        [only] if only.key == "agent" => {
-            let _ = reader.mapping(&only.node, "user_access.access_as.agent", &[]);
+        [] => AccessAs::default(),
+        [only] => {
+            let _ = reader.mapping(&only.node, &format!("{FIELD}.{}", only.key), &[]);
+            match only.key.as_str() {
+                "user" => AccessAs::User,
+                _ => AccessAs::Agent,
+            }
         }
-        [only] => reader.problem(
-            only.place,
-            "user_access.access_as.user",
-            "impersonation of the calling user is not supported by this version".into(),
-            EXPECTED,
-        ),
-        _ => reader.problem(
-            node.place,
-            FIELD,
-            "only one way of access can be chosen".into(),
-            EXPECTED,
-        ),
+        _ => {
+            reader.problem(
+                node.place,
+                FIELD,
+                "only one way of access can be chosen".into(),
+                "agent: {} (the rights of userAccess.rules in the agent's chart) or user: {} (the rights of gitlab:user:<name>)",
+            );
+            AccessAs::default()
+        }
     }
 }
 

@@ -88,7 +88,7 @@ fn an_unknown_key_gets_a_suggestion() {
 #[test]
 fn every_problem_is_found_at_once_in_the_order_of_the_file() {
     let found = problems(
-        "user_access:\n  access_as: {user: {}}\n  projects: x\nobservability:\n  logging:\n    level: loud\nnonsense: 1\n",
+        "user_access:\n  access_as: {usr: {}}\n  projects: x\nobservability:\n  logging:\n    level: loud\nnonsense: 1\n",
     );
     let lines: Vec<_> = found
         .iter()
@@ -119,6 +119,21 @@ fn what_has_no_effect_is_noted() {
         .collect();
     assert_eq!(fields, ["remote_development", "ci_access", "user_access"]);
     assert_eq!(parsed.configuration.user_access.unwrap().projects, ["a/b"]);
+}
+
+#[test]
+fn ways_of_access_are_read() {
+    let read = |text: &str| {
+        let file = parse(text).unwrap().configuration;
+        file.user_access.unwrap().access_as
+    };
+    assert_eq!(read("user_access: {}"), AccessAs::Agent);
+    assert_eq!(
+        read("user_access: {access_as: {agent: {}}}"),
+        AccessAs::Agent
+    );
+    assert_eq!(read("user_access: {access_as: {user: {}}}"), AccessAs::User);
+    assert!(problems("user_access: {access_as: {user: {x: 1}}}")[0].contains("access_as.user.x"));
 }
 
 #[test]
