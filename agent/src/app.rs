@@ -135,6 +135,7 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
         presence,
         configuration,
         health: Arc::clone(&health),
+        keepalive: config.keepalive,
         metrics: metrics.clone(),
         readiness: readiness.clone(),
         reachable: vec![Arc::clone(&reachable_tunnel), reachable_registration],
@@ -147,6 +148,7 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
         metrics: metrics.clone(),
         readiness: readiness.clone(),
         reachable: reachable_tunnel,
+        max: config.max_tunnels,
         stop: stop.clone(),
     }));
     for module in modules {

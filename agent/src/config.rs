@@ -88,6 +88,15 @@ pub struct Args {
     #[arg(long, env = "USER_ACCESS_SERVICE_ACCOUNT", value_name = "NAME")]
     pub user_access_service_account: Option<String>,
 
+    /// How many calls from the server this Pod carries at a time, those that it waits for included (2 to 2000).
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 500,
+        value_parser = clap::value_parser!(u16).range(2..=2000)
+    )]
+    pub max_tunnels: u16,
+
     /// How many seconds calls may still take after the agent was asked to stop. Less than the Pod's
     /// terminationGracePeriodSeconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
@@ -156,6 +165,27 @@ pub struct KasTls {
     pub server_name: Option<String>,
 }
 
+/// HTTP/2 pings, also on an idle connection: half-open ones are noticed, and proxies, which commonly forget what was idle
+/// for 60 s, see something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The server was silent for so long: it is asked.
+    pub interval: Duration,
+    /// It has not answered for so long: it is gone.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    /// GitLab's server ends connections that ping more often than every 20 s; the rest is room for a network that delays
+    /// one ping more than the next.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(25),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 /// How the cluster's API server is found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterAccess {
@@ -210,6 +240,10 @@ pub struct Config {
     pub pod: Pod,
     /// The user name of the service account that people's calls run as.
     pub user_access: Option<String>,
+    /// How many calls from the server are carried at a time, those that are waited for included.
+    pub max_tunnels: usize,
+    /// How a server that is silently gone is noticed.
+    pub keepalive: Keepalive,
     /// How long calls may still take after the agent was asked to stop.
     pub drain_timeout: Duration,
     /// Form of the log.
@@ -274,6 +308,7 @@ impl TryFrom<Args> for Config {
             pod_name,
             service_account_name,
             user_access_service_account,
+            max_tunnels,
             drain_timeout_seconds,
             log_format,
         } = args;
@@ -337,6 +372,8 @@ impl TryFrom<Args> for Config {
                 service_account: service_account_name,
             },
             user_access,
+            max_tunnels: max_tunnels.into(),
+            keepalive: Keepalive::default(),
             drain_timeout: Duration::from_secs(drain_timeout_seconds),
             log_format,
         })

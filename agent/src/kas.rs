@@ -33,11 +33,7 @@ pub(crate) use configuration::{Follow, follow_configuration};
 pub(crate) use credentials::Credentials;
 pub(crate) use registration::{Presence, keep_registered};
 
-/// HTTP/2 ping, also on an idle connection: half-open ones are noticed within 30 s, and nothing on the way forgets it.
-/// GitLab's server refuses pings more often than every 20 s.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Name look-up, TCP and TLS together. A far server needs a second; in an outage a lost packet must not cost more.
+/// Name look-up, TCP, TLS and the handshake of a WebSocket together. A far server needs a second; in an outage a lost packet must not cost more.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the server may send ahead on one stream. HTTP/2's 64 KiB would allow 640 KiB/s at 100 ms; this allows 20 MiB/s.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
@@ -108,8 +104,8 @@ impl Connector {
             .user_agent(crate::user_agent())
             .map_err(Error::UserAgent)?
             .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
+            .http2_keep_alive_interval(config.keepalive.interval)
+            .keep_alive_timeout(config.keepalive.timeout)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -24,7 +24,6 @@ use proto::{
     remote_development::rpc::remote_development_server::RemoteDevelopmentServer,
     reverse_tunnel::rpc::reverse_tunnel_server::ReverseTunnelServer,
 };
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, codec::CompressionEncoding::Gzip, server::NamedService};
 use tower::Service;
 
@@ -37,6 +36,7 @@ use crate::{
     authorization::{Action, Decision, Principal, Resource, authorize},
     configuration::Configurations,
     directory::{Agent, Cut, Directory, TokenOwner},
+    listener::EndingToken,
     metrics::Metrics,
     tunnel::{ConnectionId, Tunnels},
     workspaces::{
@@ -57,6 +57,8 @@ pub(crate) struct AgentCall {
     connection: ConnectionId,
     /// Ends when the agent's token does.
     pub(crate) cut: Cut,
+    /// Nothing new begins on this connection: what only waits ends with OK, and the agent opens it on another.
+    pub(crate) ending: EndingToken,
 }
 
 /// All services of one listener, cloned for each connection.
@@ -66,6 +68,7 @@ pub(crate) struct AgentServices {
     clusters: Arc<Clusters>,
     metrics: Arc<Metrics>,
     connection: ConnectionId,
+    ending: EndingToken,
     configuration: AgentConfigurationServer<Configuration>,
     registrar: AgentRegistrarServer<Registrar>,
     tunnel: ReverseTunnelServer<Tunnel>,
@@ -85,7 +88,6 @@ pub(crate) struct AgentServicesParts {
     pub(crate) full_interval: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) external_url: Arc<str>,
-    pub(crate) stopping: CancellationToken,
 }
 
 impl AgentServices {
@@ -100,19 +102,16 @@ impl AgentServices {
             full_interval,
             metrics,
             external_url,
-            stopping,
         } = parts;
         let reconcile = Reconcile {
             workspaces,
             full_interval,
-            stopping: stopping.clone(),
         };
         let configuration = Configuration {
             clusters: Arc::clone(&clusters),
             configurations,
             presence: Arc::clone(&presence),
             external_url,
-            stopping,
         };
         // GitLab's agent gzips every message. We do not: on a fast link it costs more than it saves.
         Self {
@@ -120,6 +119,7 @@ impl AgentServices {
             clusters,
             metrics,
             connection: 0,
+            ending: EndingToken::new(),
             configuration: AgentConfigurationServer::new(configuration)
                 .accept_compressed(Gzip)
                 .max_decoding_message_size(MAX_MESSAGE),
@@ -136,9 +136,10 @@ impl AgentServices {
     }
 
     /// The services for one connection.
-    pub(crate) fn for_connection(&self, connection: ConnectionId) -> Self {
+    pub(crate) fn for_connection(&self, connection: ConnectionId, ending: EndingToken) -> Self {
         Self {
             connection,
+            ending,
             ..self.clone()
         }
     }
@@ -162,6 +163,7 @@ impl AgentServices {
                 agent,
                 connection: self.connection,
                 cut: token.cancelled().clone(),
+                ending: self.ending.clone(),
             }),
             Decision::Unauthenticated => Err(unauthenticated()),
             Decision::Forbidden => Err(Status::permission_denied("forbidden")),

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+pub use crate::listener::Keepalive;
 pub use editors::EditorSettings;
 pub use workspaces::WorkspaceDefaults;
 
@@ -44,6 +45,17 @@ pub struct ServeConfig {
         default_value = "127.0.0.1:8151"
     )]
     pub observability_listen_address: SocketAddr,
+
+    /// How long an agent's connection may carry new calls, in seconds (1 to 2592000). Older ones are replaced by new ones, so
+    /// that agents spread over servers that were added; calls that run on them go on.
+    #[arg(
+        long = "agent-connection-age",
+        env = "KAS_STUB_AGENT_CONNECTION_AGE",
+        value_name = "SECONDS",
+        default_value_t = DEFAULT_CONNECTION_AGE,
+        value_parser = clap::value_parser!(u64).range(1..=2_592_000)
+    )]
+    pub agent_connection_age_s: u64,
 
     /// The address under which people reach this server; links and kubeconfigs carry it
     /// [default: https:// and the address listened on].
@@ -124,6 +136,9 @@ pub struct ServeConfig {
     pub timing: Timing,
 }
 
+/// GitLab's server: 2 h.
+const DEFAULT_CONNECTION_AGE: u64 = 2 * 60 * 60;
+
 /// Resolves to loopback without any DNS entry, in browsers.
 const DEFAULT_WORKSPACES_DOMAIN: &str = "workspaces.localhost";
 
@@ -149,6 +164,8 @@ pub struct Timing {
     pub find_tunnel: Duration,
     /// How long a stopping server lets running requests go on.
     pub stop_grace: Duration,
+    /// How silent agents are noticed.
+    pub keepalive: Keepalive,
 }
 
 impl Default for Timing {
@@ -159,6 +176,7 @@ impl Default for Timing {
             fetch_timeout: Duration::from_secs(15),
             find_tunnel: Duration::from_secs(20),
             stop_grace: Duration::from_secs(5),
+            keepalive: Keepalive::default(),
         }
     }
 }
@@ -171,6 +189,7 @@ impl ServeConfig {
             data_dir: data_dir.into(),
             agent_listen_address: any_port,
             people_listen_address: any_port,
+            agent_connection_age_s: DEFAULT_CONNECTION_AGE,
             observability_listen_address: any_port,
             external_url: None,
             agent_url: None,

@@ -12,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -137,6 +138,37 @@ pub(crate) enum Source {
     Unix(UnixListener),
 }
 
+/// How long an agent's connection lives, and how it is seen that it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionTiming {
+    /// No new calls begin on an older one (GOAWAY).
+    pub(crate) age: Duration,
+    pub(crate) keepalive: Keepalive,
+}
+
+/// HTTP/2 pings: a peer that is silently gone is noticed, and nothing on the way forgets an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The peer was silent for so long: it is asked.
+    pub interval: Duration,
+    /// It has not answered for so long: it is gone.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    /// Proxies and routers commonly forget a connection that was idle for 60 s.
+    fn default() -> Self {
+        Self {
+            interval: PING_INTERVAL,
+            timeout: PING_TIMEOUT,
+        }
+    }
+}
+
+/// Of one connection: cancelled after the peer was told (GOAWAY) to begin nothing more on it, because it is old or the
+/// server stops. What waits for something to do then ends; what does something goes on.
+pub(crate) type EndingToken = CancellationToken;
+
 /// What all accept loops share.
 #[derive(Clone, Debug)]
 pub(crate) struct Lifetime {
@@ -151,11 +183,12 @@ pub(crate) struct Lifetime {
 pub(crate) async fn accept<F, S, B>(
     audience: Audience,
     source: Source,
+    timing: ConnectionTiming,
     metrics: Arc<Metrics>,
     lifetime: Lifetime,
     service: F,
 ) where
-    F: Fn(ConnectionInfo) -> S + Clone + Send + 'static,
+    F: Fn(ConnectionInfo, EndingToken) -> S + Clone + Send + 'static,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Send
         + 'static,
@@ -191,10 +224,17 @@ pub(crate) async fn accept<F, S, B>(
                 let Some(Some((io, info))) = stopping.run_until_cancelled(handshake).await else {
                     return;
                 };
+                let ending = Ending {
+                    stopping,
+                    age: (audience == Audience::Agents).then(|| goaway_after(timing.age, info.id)),
+                    told: EndingToken::new(),
+                };
                 if audience == Audience::Agents {
-                    serve_agent(io, info, service, stopping).await;
+                    serve_agent(io, info, service, timing.keepalive, ending).await;
                 } else {
-                    serve(audience, builder(audience), io, service(info), stopping).await;
+                    let builder = builder(audience, Keepalive::default());
+                    let service = service(info, ending.told.clone());
+                    serve(audience, builder, io, service, ending).await;
                 }
             };
             killing.run_until_cancelled(serve).await;
@@ -340,9 +380,14 @@ fn next_connection_id() -> ConnectionId {
 }
 
 /// Serves an agent's connection: HTTP/2, as it comes or inside a WebSocket.
-async fn serve_agent<F, S, B>(io: Io, info: ConnectionInfo, service: F, stopping: CancellationToken)
-where
-    F: Fn(ConnectionInfo) -> S,
+async fn serve_agent<F, S, B>(
+    io: Io,
+    info: ConnectionInfo,
+    service: F,
+    keepalive: Keepalive,
+    ending: Ending,
+) where
+    F: Fn(ConnectionInfo, EndingToken) -> S,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Send
         + 'static,
@@ -351,22 +396,52 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let audience = Audience::Agents;
-    let (front, mut upgrade) = websocket::Front::new(service(info));
-    serve(audience, builder(audience), io, front, stopping.clone()).await;
-    let Some(tunnel) = upgrade.tunnel().await else {
-        return;
-    };
-    let inside = builder(audience).http2_only();
-    serve(audience, inside, tunnel, service(info), stopping).await;
+    let inside_service = service(info, ending.told.clone());
+    let (front, mut upgrade) = websocket::Front::new(service(info, ending.told.clone()));
+    let outside = builder(audience, keepalive);
+    serve(audience, outside, io, front, ending.clone()).await;
+    if let Some(tunnel) = upgrade.tunnel().await {
+        let inside = builder(audience, keepalive).http2_only();
+        serve(audience, inside, tunnel, inside_service, ending).await;
+    }
 }
 
-/// Serves one connection until it ends; a stopping server lets its running requests end first.
+/// Between four fifths of the age and all of it, other for each connection, so that those that came together do not all
+/// come back together.
+fn goaway_after(age: Duration, id: ConnectionId) -> Duration {
+    // Fibonacci hashing: ids that follow each other lie far apart.
+    let spread = u32::try_from(id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).unwrap_or(0);
+    age.mul_f64(1.0 - 0.2 * f64::from(spread) / f64::from(u32::MAX))
+}
+
+/// When and how the peer of a connection is told to begin nothing more.
+#[derive(Clone, Debug)]
+struct Ending {
+    stopping: CancellationToken,
+    age: Option<Duration>,
+    told: EndingToken,
+}
+
+impl Ending {
+    async fn due(&self) {
+        match self.age {
+            None => self.stopping.cancelled().await,
+            Some(age) => {
+                let old = tokio::time::sleep(age);
+                self.stopping.run_until_cancelled(old).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends; one that is told to end (it is old, or the server stops) lets its running requests
+/// end first, however long they take.
 async fn serve<S, B>(
     audience: Audience,
     builder: auto::Builder<TokioExecutor>,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: S,
-    stopping: CancellationToken,
+    ending: Ending,
 ) where
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Send
@@ -379,9 +454,16 @@ async fn serve<S, B>(
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = stopping.cancelled() => {
+        () = ending.due() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // Its GOAWAY is on its way before anything that waits is ended: the peer begins that anew elsewhere.
+            match futures::poll!(connection.as_mut()) {
+                Poll::Ready(result) => result,
+                Poll::Pending => {
+                    ending.told.cancel();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = result {
@@ -389,7 +471,7 @@ async fn serve<S, B>(
     }
 }
 
-fn builder(audience: Audience) -> auto::Builder<TokioExecutor> {
+fn builder(audience: Audience, keepalive: Keepalive) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let (connection_window, streams) = match audience {
         Audience::Agents => (AGENT_CONNECTION_WINDOW, AGENT_STREAMS),
@@ -412,7 +494,27 @@ fn builder(audience: Audience) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(streams)
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_BYTES)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .keep_alive_interval(keepalive.interval)
+        .keep_alive_timeout(keepalive.timeout);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_moment_end_in_different_ones() {
+        let age = Duration::from_secs(1000);
+        let mut ends: Vec<_> = (1..=100).map(|id| goaway_after(age, id)).collect();
+        ends.sort_unstable();
+        assert!(ends[0] >= age.mul_f64(0.8) && ends[99] <= age);
+        // 200 s for 100 connections: never ten at once.
+        let tenths = ends.windows(10).map(|some| some[9] - some[0]);
+        assert!(
+            tenths
+                .min()
+                .is_some_and(|least| least > Duration::from_secs(5))
+        );
+    }
 }

@@ -19,7 +19,7 @@ use super::{
     ConnectionId, Inbound, Phase, Tunnel,
     registry::{AgentTunnels, Tunnels, frame},
 };
-use crate::directory::Cut;
+use crate::{directory::Cut, listener::EndingToken};
 
 /// How long an agent may take to say what a new tunnel serves.
 const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +41,8 @@ pub(crate) struct ConnectStream {
     owes_close: bool,
     /// Ends when the agent's token is revoked.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Ends an idle tunnel whose connection is to carry nothing more; one that carries a call stays.
+    ending: Pin<Box<WaitForCancellationFutureOwned>>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -68,6 +70,7 @@ impl ConnectStream {
         agent_id: u64,
         connection: ConnectionId,
         cut: Cut,
+        ending: EndingToken,
         inbound: Inbound,
     ) -> Result<Self, Status> {
         if tunnels.is_stopping() {
@@ -80,6 +83,7 @@ impl ConnectStream {
             connection,
             owes_close: false,
             cut: Box::pin(cut.cancelled_owned()),
+            ending: Box::pin(ending.cancelled_owned()),
             deadline: None,
         })
     }
@@ -165,6 +169,14 @@ impl ConnectStream {
         let mut slot = tunnel.slot();
         match &mut slot.phase {
             Phase::Active => Poll::Pending,
+            Phase::Idle if self.ending.as_mut().poll(cx).is_ready() => {
+                // Under the same lock: a call that comes now looks for another tunnel.
+                slot.phase = Phase::Ended(Status::unavailable("the connection is ending"));
+                drop(slot);
+                self.agent.remove(&tunnel);
+                self.state = State::End;
+                Poll::Ready(None)
+            }
             Phase::Idle => {
                 let frame = match slot.inbound.as_mut() {
                     Some(inbound) => inbound.poll_frame(cx),

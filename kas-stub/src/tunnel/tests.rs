@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use super::*;
-use crate::directory::Cut;
+use crate::{directory::Cut, listener::EndingToken};
 
 const METHOD: &str = "/s.S/M";
 const AGENT: u64 = 7;
@@ -42,7 +42,15 @@ impl Agent {
     fn connect(tunnels: &Arc<Tunnels>, connection: ConnectionId, cut: &Cut) -> Self {
         let (to_server, frames) = mpsc::channel(16);
         let inbound = Inbound::Scripted(frames);
-        let stream = ConnectStream::new(tunnels, AGENT, connection, cut.clone(), inbound).unwrap();
+        let stream = ConnectStream::new(
+            tunnels,
+            AGENT,
+            connection,
+            cut.clone(),
+            EndingToken::new(),
+            inbound,
+        )
+        .unwrap();
         Self { to_server, stream }
     }
 
@@ -363,7 +371,7 @@ async fn a_stopping_server_dismisses_idle_tunnels_with_ok_and_opens_no_more() {
     let refused = tunnels.open(AGENT, &opening(true)).await;
     assert_eq!(refused.unwrap_err(), OpenError::Stopping);
     let inbound = Inbound::Scripted(mpsc::channel(1).1);
-    let opened = ConnectStream::new(&tunnels, AGENT, 1, Cut::new(), inbound);
+    let opened = ConnectStream::new(&tunnels, AGENT, 1, Cut::new(), EndingToken::new(), inbound);
     assert_eq!(opened.unwrap_err().code(), Code::Unavailable);
     drop(call);
 }
