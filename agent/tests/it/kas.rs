@@ -26,6 +26,7 @@ use proto::reverse_tunnel::rpc::{
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
@@ -46,6 +47,15 @@ pub(crate) struct Script {
     /// Number of calls refused for their token.
     pub(crate) refused: Mutex<usize>,
     tunnels: mpsc::UnboundedSender<Tunnel>,
+}
+
+/// GitLab's server gzips every message.
+macro_rules! gzipping {
+    ($server:expr) => {
+        $server
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
+    };
 }
 
 /// A scripted server that listens.
@@ -113,9 +123,9 @@ impl Kas {
                 .unwrap();
         }
         let router = server
-            .add_service(AgentConfigurationServer::new(service.clone()))
-            .add_service(AgentRegistrarServer::new(service.clone()))
-            .add_service(ReverseTunnelServer::new(service));
+            .add_service(gzipping!(AgentConfigurationServer::new(service.clone())))
+            .add_service(gzipping!(AgentRegistrarServer::new(service.clone())))
+            .add_service(gzipping!(ReverseTunnelServer::new(service)));
         tokio::spawn(async move {
             tokio::select! {
                 result = router.serve_with_incoming(TcpIncoming::from(listener)) => result.unwrap(),

@@ -29,6 +29,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_DRAINED_FRAMES: usize = 64;
 /// Services times methods that one descriptor may name.
 const MAX_METHODS: usize = 256;
+/// Longest full path of a method.
+const MAX_METHOD_PATH: usize = 512;
 
 /// Frames from the server to the agent on one Connect stream.
 pub(crate) struct ConnectStream {
@@ -355,11 +357,22 @@ fn served_methods(frame: ConnectRequest) -> Result<Vec<String>, Status> {
             "the descriptor names too many methods",
         ));
     }
-    Ok(services
-        .iter()
-        .flat_map(|service| {
-            let path = |method: &str| format!("/{}/{method}", service.name);
-            service.methods.iter().map(move |method| path(&method.name))
-        })
-        .collect())
+    let mut paths = Vec::with_capacity(count);
+    for service in &services {
+        for method in &service.methods {
+            if service.name.is_empty() || method.name.is_empty() {
+                return Err(Status::invalid_argument(
+                    "the descriptor has a service or method without a name",
+                ));
+            }
+            let path = format!("/{}/{}", service.name, method.name);
+            if path.len() > MAX_METHOD_PATH {
+                return Err(Status::invalid_argument(
+                    "the descriptor has a name that is too long",
+                ));
+            }
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }

@@ -1,4 +1,5 @@
-//! A scripted agent: tonic's client over real TCP, with the other side's frames written out.
+//! A scripted agent: tonic's client over real TCP, with the other side's frames written out. It gzips everything, as
+//! GitLab's agent does.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -83,11 +84,12 @@ impl ScriptedAgent {
             agent_meta: Some(meta()),
             skip_register: true,
         };
-        let mut client = AgentConfigurationClient::new(self.service());
+        let mut client = AgentConfigurationClient::new(self.service())
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
         Ok(client.get_configuration(request).await?.into_inner())
     }
 
-    /// With gzip, as GitLab's agent sends everything.
     pub(crate) async fn register(&self) -> Result<(), Status> {
         let request = RegisterRequest {
             agent_meta: Some(meta()),
@@ -120,8 +122,12 @@ impl ScriptedAgent {
         tunnel
             .send(connect_request::Msg::Descriptor(descriptor))
             .await;
-        let mut client = ReverseTunnelClient::new(self.service());
+        let mut client = ReverseTunnelClient::new(self.service())
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
         let response = client.connect(ReceiverStream::new(frames)).await.unwrap();
+        // It is the tunnel's bound when all is gzipped, and would be so for nothing where its content is compressed.
+        assert_eq!(response.metadata().get("grpc-encoding"), None);
         tunnel.received = Some(response.into_inner());
         tunnel
     }
