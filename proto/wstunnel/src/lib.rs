@@ -3,8 +3,9 @@
 //! The bytes are those of a plaintext HTTP/2 connection, client's preface first. They travel in binary messages whose borders
 //! mean nothing. The client offers the sub-protocol `ws-tunnel` and the server takes it; messages are not compressed (protocol:
 //! GitLab's `internal/tool/wstunnel`). Both sides' handshakes are here ([`connect`], [`accept`]) and what follows them
-//! ([`Tunnel`]); no socket, TLS, gRPC or retry is.
+//! ([`Tunnel`]); no socket, TLS, gRPC or retry is. The server's end makes legal what GitLab's agent sends (`authority`).
 
+mod authority;
 mod client;
 mod server;
 mod tunnel;

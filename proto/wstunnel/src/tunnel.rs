@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
 use crate::MAX_MESSAGE;
+use crate::authority::Mender;
 
 /// Largest message sent: two frames of HTTP/2's usual size. Larger ones would only wait longer at a peer that takes whole
 /// messages.
@@ -30,6 +31,8 @@ const GOING_AWAY: &str = "Shutting down";
 pub struct Tunnel<S> {
     socket: WebSocketStream<S>,
     role: Role,
+    /// At the server's end.
+    mender: Option<Mender>,
     /// What is left of the last message.
     unread: Bytes,
     /// The next message, kept for its memory.
@@ -69,6 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Tunnel<S> {
     fn new(socket: WebSocketStream<S>, role: Role) -> Self {
         Self {
             socket,
+            mender: (role == Role::Server).then(Mender::default),
             role,
             unread: Bytes::new(),
             message: BytesMut::new(),
@@ -120,7 +124,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tunnel<S> {
         while this.unread.is_empty() {
             // Pings are answered inside.
             match ready!(Pin::new(&mut this.socket).poll_next(context)) {
-                Some(Ok(Message::Binary(message))) => this.unread = message,
+                Some(Ok(Message::Binary(message))) => {
+                    this.unread = match &mut this.mender {
+                        Some(mender) => mender.mend(message),
+                        None => message,
+                    };
+                }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
                 Some(Ok(Message::Text(_) | Message::Frame(_))) => {
