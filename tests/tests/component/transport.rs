@@ -1,7 +1,7 @@
 //! How agents reach the server: directly or in a WebSocket, with and without TLS, all on one port.
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -100,4 +100,58 @@ async fn who_comes_to_the_agents_port_by_mistake_is_told_so() {
     let text = answer(&rig, &other).await;
     assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
     assert!(text.contains("ws-tunnel is not offered"), "{text}");
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, content: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0, 0, content.len() as u8, kind, flags, 0, 0, 0, stream];
+    frame.extend_from_slice(content);
+    frame
+}
+
+/// GitLab's agent sends the whole of its address as `:authority`, which no Rust client can: the bytes are written out.
+#[tokio::test(flavor = "multi_thread")]
+async fn gitlabs_agent_in_a_websocket_gets_an_answer() {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const END_OF_STREAM_AND_HEADERS: u8 = 5;
+    let rig = Rig::start().await;
+    let stream = TcpStream::connect(rig.agents_address).await.unwrap();
+    let target = wstunnel::Target {
+        authority: rig.agents_address.to_string(),
+        path: "/".to_owned(),
+        headers: HeaderMap::new(),
+    };
+    let mut tunnel = wstunnel::connect(stream, &target).await.unwrap();
+    // :method POST, :scheme http, :path and :authority as literals without Huffman's code.
+    let mut request = vec![0x83, 0x86];
+    for (name, value) in [
+        (
+            0x44,
+            "/gitlab.agent.agent_registrar.rpc.AgentRegistrar/Register",
+        ),
+        (0x41, "ws:%2F%2Fkas%2F"),
+    ] {
+        request.extend_from_slice(&[name, value.len() as u8]);
+        request.extend_from_slice(value.as_bytes());
+    }
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(SETTINGS, 0, 0, &[]));
+    sent.extend(frame(HEADERS, END_OF_STREAM_AND_HEADERS, 1, &request));
+    tunnel.write_all(&sent).await.unwrap();
+    tunnel.flush().await.unwrap();
+    let answered = async {
+        loop {
+            let mut head = [0; 9];
+            tunnel.read_exact(&mut head).await.unwrap();
+            let mut content = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            tunnel.read_exact(&mut content).await.unwrap();
+            if head[8] == 1 {
+                return head[3];
+            }
+        }
+    };
+    let kind = tokio::time::timeout(SOON, answered).await.unwrap();
+    // "unauthenticated", and no reset.
+    assert_eq!(kind, HEADERS);
 }
