@@ -27,9 +27,9 @@ use crate::readiness::Readiness;
 use connection::{Connection, Ended};
 use services::Services;
 
-/// So many tunnel connections share one network connection. Servers commonly allow 100 streams or more on one; and what
-/// goes wrong on one network connection leaves the others alone.
-const STREAMS_PER_CONNECTION: usize = 90;
+/// So many tunnel connections share one network connection: as many as fit into the window that our server gives to it,
+/// should nobody read what comes on any of them. What goes wrong on one network connection leaves the others alone.
+const STREAMS_PER_CONNECTION: usize = 20;
 
 /// What happened to a tunnel connection.
 #[derive(Debug)]

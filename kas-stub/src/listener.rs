@@ -54,14 +54,17 @@ const MAX_OBSERVABILITY_CONNECTIONS: usize = 100;
 /// Command lines on the server's own machine.
 const MAX_SOCKET_CONNECTIONS: usize = 100;
 
-/// Window of one HTTP/2 stream, the bytes under way before their reader takes them. HTTP/2's own 64 KiB stall a link
-/// that is fast or distant: one round trip of 20 ms would bound a body to 3 MiB/s. 2 MiB carry 100 MiB/s there.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// Window of one HTTP/2 stream of an agent, the bytes under way before their reader takes them. HTTP/2's own 64 KiB stall a
+/// link that is fast or distant: one round trip of 50 ms would bound a body to 1 MiB/s. 6 MiB fill a line of 1 Gbit/s there.
+const AGENT_STREAM_WINDOW: u32 = 6 * 1024 * 1024;
 /// Window of a whole agent connection. hyper's 1 MiB would let one unread stream stop all others on its connection, the
-/// agent's configuration too; this leaves room for 64 that nobody reads, and bounds what an agent can make us hold.
-const AGENT_CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
+/// agent's configuration too; this leaves room for all 20 tunnels that our agent has on one connection, should nobody read
+/// any of them, and bounds what an agent can make us hold.
+const AGENT_CONNECTION_WINDOW: u32 = 21 * AGENT_STREAM_WINDOW;
+/// Window of one HTTP/2 stream of a person: an upload.
+const PEOPLE_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 /// Window of a whole connection of a person: a few uploads at a time.
-const PEOPLE_CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
+const PEOPLE_CONNECTION_WINDOW: u32 = 8 * PEOPLE_STREAM_WINDOW;
 /// Largest HTTP/2 frame taken. 16 KiB, the least, would cut each piece of a body in three; a frame holds up the
 /// connection while it arrives, which at this size is short.
 const FRAME_SIZE: u32 = 64 * 1024;
@@ -473,11 +476,13 @@ async fn serve<S, B>(
 
 fn builder(audience: Audience, keepalive: Keepalive) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    let (connection_window, streams) = match audience {
-        Audience::Agents => (AGENT_CONNECTION_WINDOW, AGENT_STREAMS),
-        Audience::People | Audience::Observability | Audience::Socket => {
-            (PEOPLE_CONNECTION_WINDOW, PEOPLE_STREAMS)
-        }
+    let (stream_window, connection_window, streams) = match audience {
+        Audience::Agents => (AGENT_STREAM_WINDOW, AGENT_CONNECTION_WINDOW, AGENT_STREAMS),
+        Audience::People | Audience::Observability | Audience::Socket => (
+            PEOPLE_STREAM_WINDOW,
+            PEOPLE_CONNECTION_WINDOW,
+            PEOPLE_STREAMS,
+        ),
     };
     builder
         .http1()
@@ -488,7 +493,7 @@ fn builder(audience: Audience, keepalive: Keepalive) -> auto::Builder<TokioExecu
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_stream_window_size(stream_window)
         .initial_connection_window_size(connection_window)
         .max_frame_size(FRAME_SIZE)
         .max_concurrent_streams(streams)

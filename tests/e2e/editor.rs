@@ -14,7 +14,7 @@ use crate::workspaces::{delete, repository, workspace};
 use crate::world::World;
 
 pub(crate) const TESTS: &[Test] = &[(
-    "the_editor_runs_in_an_image_with_glibc_and_in_one_without_any_library",
+    "the_editor_runs_with_glibc_with_musl_and_without_any_library",
     editor,
 )];
 
@@ -49,6 +49,15 @@ components:
     args: ['echo own >/tmp/own; sleep 1000000 & wait']
 ";
 
+/// What Alpine is to an editor: musl and busybox. Its own image cannot be had here; a stand-in has its name.
+const ALPINE_IMAGE: &str = "docker.io/library/alpine:3";
+const ALPINE: &str = "schemaVersion: 2.2.0
+metadata: { name: sample }
+components:
+- name: alpine
+  container: { image: 'alpine:3', memoryLimit: 512Mi }
+";
+
 /// What editors do with programs: themselves again, a terminal with the container's own shell, a search.
 const PROGRAMS: &str = r#"
 const root = '/opt/editor/node_modules/code-server/lib/vscode/node_modules/';
@@ -67,6 +76,7 @@ terminal.onExit(() => { console.log('said ' + said.trim()); process.exit(0); });
 
 fn editor(world: &mut World) -> Result<()> {
     images::editor(world.cluster.tools())?;
+    images::stand_in(world.cluster.tools(), ALPINE_IMAGE, images::Filling::Musl)?;
     world.server.restart_with_editor("code-server")?;
     let result = both(world);
     world.server.restart_with_editor(NO_EDITOR)?;
@@ -76,6 +86,7 @@ fn editor(world: &mut World) -> Result<()> {
 fn both(world: &World) -> Result<()> {
     let debian = Inside::create(world, "edit-debian", DEBIAN, "tools")?;
     let bare = Inside::create(world, "edit-bare", BARE, "work")?;
+    let alpine = Inside::create(world, "edit-alpine", ALPINE, "alpine")?;
 
     ensure!(
         bare.sh("cat /tmp/own")? == "own\n",
@@ -89,7 +100,12 @@ fn both(world: &World) -> Result<()> {
     debian.git_keeps_credentials_in_memory()?;
     debian.comes_back_when_it_ends()?;
     debian.keeps_settings()?;
-    for one in [debian, bare] {
+    let libraries = alpine.sh("ls /lib /lib64 2>/dev/null || :")?;
+    ensure!(
+        libraries.contains("ld-musl-") && !libraries.contains("ld-linux"),
+        "{libraries}"
+    );
+    for one in [debian, bare, alpine] {
         delete(world, one.name, &one.namespace())?;
     }
     Ok(())

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use harness::wait::wait_until;
-use serde_json::Value;
+use harness::wait::{wait_for, wait_until};
+use serde_json::{Value, json};
 use tests::command;
 use tests::server::Server;
 
@@ -29,17 +29,22 @@ pub(crate) const TESTS: &[Test] = &[
         "an_empty_server_with_the_same_token_deletes_nothing_and_can_adopt",
         empty_server,
     ),
+    (
+        "b06_what_happens_while_the_server_is_away_is_told_with_its_times",
+        while_away,
+    ),
 ];
 
 /// After all others, as it takes the API server away.
 pub(crate) const LAST: &[Test] = &[(
-    "a_minute_without_the_api_server_loses_and_restarts_nothing",
+    "b02_a_minute_without_the_api_server_loses_and_restarts_nothing",
     api_server_away,
 )];
 
 /// How long the API server stays away: long enough for the lease to be lost, and every delay to reach its cap.
 const AWAY: Duration = Duration::from_secs(60);
 
+/// Field report B02, with a shorter outage: every delay has reached its cap by then.
 fn api_server_away(world: &mut World) -> Result<()> {
     // A test before this one may have taken it away.
     world
@@ -244,6 +249,98 @@ fn empty_server(world: &mut World) -> Result<()> {
     adopted?;
     world.server.wait_pods(MAIN, 2, CONNECT)?;
     delete(world, NAME, namespace)
+}
+
+/// Field report B06.
+fn while_away(world: &mut World) -> Result<()> {
+    const RUN: [&str; 3] = ["runs", "dies-one", "dies-two"];
+    const ALL: [&str; 5] = ["runs", "dies-one", "dies-two", "starts", "fails"];
+    /// What the server is told late is shown within this time of its return.
+    const TOLD: Duration = Duration::from_secs(10);
+    let namespace = |name: &str| format!("gl-rd-ns-{name}");
+    for name in RUN {
+        begin(world, name)?;
+    }
+    for name in RUN {
+        workspace(world, &["start", name])?;
+    }
+    begin(world, "starts")?;
+    let wrong = DEVFILE.replace("localhost/tools:1", "registry.example.com/not/there:b06");
+    let wrong = repository(world, "fails", &wrong)?;
+    let create = [
+        "workspace",
+        "create",
+        &wrong,
+        "--name",
+        "fails",
+        "--agent",
+        MAIN,
+    ];
+    world.server.json(&create)?;
+    for name in ["starts", "fails"] {
+        wait_until(&format!("{name} is begun"), CONNECT, || {
+            let get = ["get", "deployment", "-n", &namespace(name), name];
+            Ok(world.admin(&get).is_ok())
+        })?;
+    }
+    world.server.kill();
+
+    for name in &RUN[1..] {
+        let delete = [
+            "delete",
+            "pods",
+            "-n",
+            &namespace(name),
+            "--all",
+            "--wait=false",
+        ];
+        world.admin(&delete)?;
+    }
+    let ready = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
+    let waiting = "jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
+    for name in ALL {
+        let (path, becomes) = match name {
+            "fails" => (waiting, "ImagePullBackOff"),
+            _ => (ready, "True"),
+        };
+        wait_until(&format!("{name} is {becomes} in the cluster"), LIFE, || {
+            Ok(world.admin(&["get", "pods", "-n", &namespace(name), "-o", path])? == becomes)
+        })?;
+    }
+    let pods = |world: &World| -> Result<Vec<String>> {
+        ALL.iter()
+            .map(|name| containers(world, &namespace(name)))
+            .collect()
+    };
+    let before = pods(world)?;
+    // The clocks of server and cluster are one here.
+    let back = jiff::Timestamp::now();
+    world.server.start_again()?;
+    world.server.wait_pods(MAIN, 2, CONNECT)?;
+    for name in ALL {
+        let shown = wait_for(&format!("{name} is told as it is"), TOLD, || {
+            let shown = world.server.json(&["workspace", "show", name])?;
+            let right = match name {
+                "fails" => shown["failures"].to_string().contains("ImageNotFound"),
+                _ => shown["actual_state"] == "Running" && shown["failures"] == json!([]),
+            };
+            Ok(right.then_some(shown))
+        })?;
+        let changed = match name {
+            "fails" => &shown["failures"][0]["since"],
+            _ => &shown["actual_state_changed_at"],
+        };
+        let changed: jiff::Timestamp = changed.as_str().context("no time")?.parse()?;
+        ensure!(changed < back, "{name} changed at {changed}, {shown:#}");
+    }
+    ensure!(
+        pods(world)? == before,
+        "something was made anew or started again"
+    );
+    for name in ALL {
+        delete(world, name, &namespace(name))?;
+    }
+    Ok(())
 }
 
 /// The UIDs of what must not be made anew.

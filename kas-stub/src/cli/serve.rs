@@ -1,6 +1,7 @@
 //! `kas-stub serve`.
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -19,8 +20,21 @@ pub(super) fn run(config: ServeConfig) -> anyhow::Result<()> {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
     runtime.block_on(serve(config))
+}
+
+/// Takes all open files that the system lets this process have: each connection is one, and many systems begin with 1024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, ?limit, "the limit of open files stays");
+    }
 }
 
 async fn serve(config: ServeConfig) -> anyhow::Result<()> {

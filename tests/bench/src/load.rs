@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -81,6 +81,29 @@ pub(crate) async fn download(target: &Target) -> anyhow::Result<(u64, Duration)>
     Ok((bytes, before.elapsed()))
 }
 
+/// An answer that has begun and goes on until this is dropped.
+pub(crate) struct Open {
+    _connection: SendRequest<Empty<Bytes>>,
+    _response: hyper::Response<hyper::body::Incoming>,
+}
+
+/// Opens a stream, and waits for the first of it.
+pub(crate) async fn open(target: &Target) -> anyhow::Result<Open> {
+    let mut connection = connect(target).await?;
+    let mut response = send(&mut connection, target).await?;
+    ensure!(
+        response.status() == StatusCode::OK,
+        "{} answered {}",
+        target.uri,
+        response.status()
+    );
+    response.frame().await.context("it ended at once")??;
+    Ok(Open {
+        _connection: connection,
+        _response: response,
+    })
+}
+
 async fn connect(target: &Target) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
     let host = target.uri.host().context("no host")?;
     let port = target.uri.port_u16().context("no port")?;
@@ -114,7 +137,10 @@ where
     Ok(sender)
 }
 
-async fn get(connection: &mut SendRequest<Empty<Bytes>>, target: &Target) -> anyhow::Result<u64> {
+async fn send(
+    connection: &mut SendRequest<Empty<Bytes>>,
+    target: &Target,
+) -> anyhow::Result<hyper::Response<hyper::body::Incoming>> {
     let mut request = Request::get(
         target
             .uri
@@ -129,7 +155,11 @@ async fn get(connection: &mut SendRequest<Empty<Bytes>>, target: &Target) -> any
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
     connection.ready().await?;
-    let mut response = connection.send_request(request.body(Empty::new())?).await?;
+    Ok(connection.send_request(request.body(Empty::new())?).await?)
+}
+
+async fn get(connection: &mut SendRequest<Empty<Bytes>>, target: &Target) -> anyhow::Result<u64> {
+    let mut response = send(connection, target).await?;
     let status = response.status();
     let mut bytes = 0;
     while let Some(frame) = response.frame().await {

@@ -8,6 +8,9 @@
 //! Server, agent and upstream are processes of their own, so that each one's CPU time and memory can be told apart. The
 //! load generator is this process.
 
+mod agents;
+mod far;
+mod http;
 mod load;
 mod process;
 mod real;
@@ -33,6 +36,11 @@ enum Command {
     Tunnel(tunnel::Options),
     /// Many workspaces on fake nodes of a real cluster
     Reconcile(reconcile::Options),
+    /// Many idle agents on one server, and their return after it was killed
+    Agents(agents::Options),
+    /// Many agents (started by the others)
+    #[command(hide = true)]
+    Swarm(agents::SwarmOptions),
     /// Direct calls to a real API server (started by the others, in its network)
     #[command(hide = true)]
     Load(real::LoadOptions),
@@ -54,6 +62,8 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Tunnel(options) => runtime.block_on(tunnel::run(&options)),
         Command::Reconcile(options) => runtime.block_on(reconcile::run(&options)),
+        Command::Agents(options) => runtime.block_on(agents::run(&options)),
+        Command::Swarm(options) => runtime.block_on(agents::swarm(&options)),
         Command::Load(options) => runtime.block_on(real::load(&options)),
         Command::Upstream { certificate } => runtime.block_on(upstream::serve(&certificate)),
     }

@@ -293,7 +293,7 @@ impl Agent {
 
     async fn text(&self) -> anyhow::Result<String> {
         let address = self.metrics.to_string();
-        let (status, body) = people::call(&address, "GET", "/metrics", None, "").await?;
+        let (status, body) = crate::http::call(&address, "GET", "/metrics", None, "").await?;
         if status != 200 {
             bail!("the agent's metrics: {status}");
         }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
+use crate::far::{Link, Relay};
 use crate::load::{self, Target};
 use crate::real::Network;
 
@@ -32,10 +33,15 @@ pub(crate) struct Stack {
     pub(crate) agent: Child,
     upstream: Option<Upstream>,
     people_address: String,
+    agents_address: String,
+    program: Programs,
+    server_arguments: Vec<String>,
     token: String,
     /// As a person has it for the API.
     personal_token: String,
     agent_command: Command,
+    /// Between agent and server, when they are far from each other.
+    _relay: Option<Relay>,
     folder: TempDir,
 }
 
@@ -47,8 +53,9 @@ struct Upstream {
 }
 
 impl Stack {
-    /// Starts everything from the programs in `binaries`, on the in-memory upstream, and waits until a call passes.
-    pub(crate) async fn start(binaries: &Path) -> anyhow::Result<Self> {
+    /// Starts everything from the programs in `binaries`, on the in-memory upstream, and waits until a call passes. With a
+    /// link, the agent reaches the server over it.
+    pub(crate) async fn start(binaries: &Path, link: Option<Link>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let certificate = folder.path().join("upstream.crt");
         let (process, address) = start_upstream(&certificate).await?;
@@ -71,6 +78,7 @@ impl Stack {
             &kubeconfig,
             "127.0.0.1:0",
             &[],
+            link,
         )
         .await
     }
@@ -88,6 +96,7 @@ impl Stack {
             &network.kubeconfig,
             &network.agent_address,
             &[],
+            None,
         )
         .await
     }
@@ -113,10 +122,15 @@ impl Stack {
             &kubeconfig,
             "127.0.0.1:0",
             server_arguments,
+            None,
         )
         .await
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each of the three ways to start gives all of them"
+    )]
     async fn start_on(
         binaries: &Path,
         folder: TempDir,
@@ -125,6 +139,7 @@ impl Stack {
         kubeconfig: &str,
         agent_address: &str,
         server_arguments: &[&str],
+        link: Option<Link>,
     ) -> anyhow::Result<Self> {
         let program = Programs {
             folder: binaries.to_owned(),
@@ -145,8 +160,15 @@ impl Stack {
             .as_str()
             .context("no token in the answer to token create")?;
         let token = format!("pat:{}:{personal_token}", created["id"]);
+        let relay = match link {
+            Some(link) => Some(Relay::start(link, addresses.agents.parse()?).await?),
+            None => None,
+        };
+        let dialled = relay
+            .as_ref()
+            .map_or(addresses.agents.clone(), |relay| relay.address.to_string());
         agent
-            .arg(format!("--kas-address=grpc://{}", addresses.agents))
+            .arg(format!("--kas-address=grpc://{dialled}"))
             .arg(format!("--kubeconfig={kubeconfig}"))
             .env("AGENTK_TOKEN", agent_token)
             .env("POD_NAMESPACE", AGENT)
@@ -158,14 +180,51 @@ impl Stack {
             server,
             agent: agent.spawn().context("starting the agent")?,
             agent_command: agent,
+            _relay: relay,
             upstream,
             people_address: addresses.people,
+            agents_address: addresses.agents,
+            program,
+            server_arguments: server_arguments.iter().map(ToString::to_string).collect(),
             token,
             personal_token: personal_token.to_owned(),
             folder,
         };
         stack.wait_for_tunnel().await?;
         Ok(stack)
+    }
+
+    /// `kill -9` of the server.
+    pub(crate) async fn kill_server(&mut self) -> anyhow::Result<()> {
+        Ok(self.server.kill().await?)
+    }
+
+    /// Starts a killed server again, where agents find it; for people it may be elsewhere, which is returned.
+    pub(crate) async fn start_server(&mut self) -> anyhow::Result<String> {
+        let arguments: Vec<&str> = self.server_arguments.iter().map(String::as_str).collect();
+        let (server, addresses) = start_server(
+            &self.program,
+            self.folder.path(),
+            &self.agents_address,
+            &arguments,
+        )
+        .await?;
+        self.server = server;
+        self.people_address.clone_from(&addresses.people);
+        Ok(addresses.people)
+    }
+
+    pub(crate) fn server_pid(&self) -> u32 {
+        self.server.id().unwrap_or_default()
+    }
+
+    /// Where the server listens for agents.
+    pub(crate) fn agents_address(&self) -> &str {
+        &self.agents_address
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// `kill -9` of the agent.
@@ -198,6 +257,19 @@ impl Stack {
             token: None,
             tls: Some(upstream.tls.clone()),
         })
+    }
+
+    /// The same, over a link of its own.
+    pub(crate) async fn direct_far(
+        &self,
+        path: &str,
+        link: Link,
+    ) -> anyhow::Result<(Target, Relay)> {
+        let mut target = self.direct(path)?;
+        let upstream = self.upstream.as_ref().context("no upstream in memory")?;
+        let relay = Relay::start(link, upstream.address.parse()?).await?;
+        target.uri = format!("https://{}{path}", relay.address).parse::<Uri>()?;
+        Ok((target, relay))
     }
 
     /// The same path through server, tunnel and agent.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use crate::far::Link;
 use crate::load::{self, Target};
 use crate::process;
 use crate::real::{self, Network, Summary};
@@ -14,6 +15,12 @@ use crate::stack::Stack;
 /// How many callers the throughput is measured with (as in the recorded baseline of the real pair).
 const MANY: usize = 64;
 const SMALL: &str = "/bench/small";
+const STREAMS: usize = 500;
+/// Another continent, by a good line.
+const FAR: Link = Link {
+    round_trip: Duration::from_millis(50),
+    bits_per_second: 1e9,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -41,9 +48,18 @@ struct Report {
     direct: Case,
     tunnel: Case,
     rss_mib: Memory,
+    far: Far,
     /// GET /version of a real API server, when there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     api_server: Option<Real>,
+}
+
+/// The large body with 50 ms and 1 Gbit/s between agent and server, or between caller and upstream.
+#[derive(Debug, Serialize)]
+struct Far {
+    link_mib_per_s: f64,
+    direct_mib_per_s: f64,
+    tunnel_mib_per_s: f64,
 }
 
 /// The same pair of cases against a real API server, without a large body, which it does not have.
@@ -83,10 +99,13 @@ struct Memory {
     agent_peak: f64,
     server_idle: f64,
     server_peak: f64,
+    /// With 500 watches open that say nothing.
+    agent_500_streams: f64,
+    server_500_streams: f64,
 }
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
-    let stack = Stack::start(&options.binaries).await?;
+    let stack = Stack::start(&options.binaries, None).await?;
     let agent = stack.agent.id().unwrap_or_default();
     let server = stack.server.id().unwrap_or_default();
     // What starting left behind is given back before the idle figure is taken.
@@ -103,13 +122,21 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let tunnel = meter
         .case("tunnel", &stack.tunnel(SMALL)?, &stack.tunnel(&blob)?)
         .await?;
+    let (agent_peak, server_peak) = (
+        process::peak_rss_mib(agent)?,
+        process::peak_rss_mib(server)?,
+    );
+    drop(stack);
+    let (agent_500_streams, server_500_streams) = streams(options).await?;
     let rss_mib = Memory {
         agent_idle,
-        agent_peak: process::peak_rss_mib(agent)?,
+        agent_peak,
         server_idle,
-        server_peak: process::peak_rss_mib(server)?,
+        server_peak,
+        agent_500_streams,
+        server_500_streams,
     };
-    drop(stack);
+    let far = far(options, &blob).await?;
     let api_server = if options.network.enter.is_empty() {
         progress("no real API server to measure beside; `cargo xtask cluster up` starts one");
         None
@@ -122,9 +149,53 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
             direct,
             tunnel,
             rss_mib,
+            far,
             api_server,
         },
     )
+}
+
+/// Memory of agent and server with many open streams.
+async fn streams(options: &Options) -> anyhow::Result<(f64, f64)> {
+    progress(&format!("{STREAMS} open streams"));
+    let stack = Stack::start(&options.binaries, None).await?;
+    let watch = stack.tunnel("/bench/watch")?;
+    let mut open = Vec::with_capacity(STREAMS);
+    for _ in 0..STREAMS {
+        open.push(load::open(&watch).await?);
+    }
+    let agent = stack.agent.id().unwrap_or_default();
+    Ok((
+        process::rss_mib(agent)?,
+        process::rss_mib(stack.server_pid())?,
+    ))
+}
+
+async fn far(options: &Options, blob: &str) -> anyhow::Result<Far> {
+    let stack = Stack::start(&options.binaries, Some(FAR)).await?;
+    progress("50 ms away, direct");
+    let (target, _relay) = stack.direct_far(blob, FAR).await?;
+    let direct = bodies(options, &target).await?;
+    progress("50 ms away, tunnel");
+    Ok(Far {
+        link_mib_per_s: FAR.mib_per_s(),
+        direct_mib_per_s: direct,
+        tunnel_mib_per_s: bodies(options, &stack.tunnel(blob)?).await?,
+    })
+}
+
+/// The large body, again and again: MiB/s.
+async fn bodies(options: &Options, blob: &Target) -> anyhow::Result<f64> {
+    let mut body = Vec::new();
+    for _ in 0..options.runs {
+        let (bytes, elapsed) = load::download(blob).await?;
+        anyhow::ensure!(
+            bytes == options.body_mib * 1024 * 1024,
+            "the body had {bytes} bytes"
+        );
+        body.push(bytes as f64 / (1024.0 * 1024.0) / elapsed.as_secs_f64());
+    }
+    Ok(median(body))
 }
 
 async fn real(options: &Options) -> anyhow::Result<Real> {
@@ -197,22 +268,14 @@ impl Meter<'_> {
             rps.push(run.requests_per_second());
         }
         progress(&format!("{name}: a body of {} MiB", self.options.body_mib));
-        let mut body = Vec::new();
-        for _ in 0..self.options.runs {
-            let (bytes, elapsed) = load::download(blob).await?;
-            anyhow::ensure!(
-                bytes == self.options.body_mib * 1024 * 1024,
-                "the body had {bytes} bytes"
-            );
-            body.push(bytes as f64 / (1024.0 * 1024.0) / elapsed.as_secs_f64());
-        }
+        let body = bodies(self.options, blob).await?;
         Ok(Case {
             p50_ms: median(p50),
             p99_ms: median(p99),
             rps: median(rps),
             cpu_ms_per_request: median(cpu_many),
             cpu_ms_per_request_c1: median(cpu_one),
-            body_mib_per_s: median(body),
+            body_mib_per_s: body,
         })
     }
 
@@ -263,9 +326,20 @@ fn print(options: &Options, report: &Report) -> anyhow::Result<()> {
         agent_peak,
         server_idle,
         server_peak,
+        agent_500_streams,
+        server_500_streams,
     } = &report.rss_mib;
     println!(
-        "memory, MiB: agent {agent_idle:.1} idle, {agent_peak:.1} at most; server {server_idle:.1} idle, {server_peak:.1} at most"
+        "memory, MiB: agent {agent_idle:.1} idle, {agent_peak:.1} at most, {agent_500_streams:.1} with {STREAMS} open streams; \
+         server {server_idle:.1}, {server_peak:.1} and {server_500_streams:.1}"
+    );
+    let Far {
+        link_mib_per_s,
+        direct_mib_per_s,
+        tunnel_mib_per_s,
+    } = &report.far;
+    println!(
+        "a body over 50 ms and 1 Gbit/s ({link_mib_per_s:.0} MiB/s): direct {direct_mib_per_s:.0}, tunnel {tunnel_mib_per_s:.0} MiB/s"
     );
     if let Some(Real { direct, tunnel }) = &report.api_server {
         println!("GET /version of a real API server:");

@@ -76,6 +76,8 @@ async fn answer(
         .and_then(|mib| mib.parse::<u64>().ok())
     {
         Response::new(Either::Right(Blob::new(mib * 1024 * 1024)))
+    } else if path == "/bench/watch" {
+        Response::new(Either::Right(Blob::watch()))
     } else {
         let mut response = Response::new(Either::Left(Full::default()));
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -106,6 +108,8 @@ fn small() -> Bytes {
 struct Blob {
     block: Bytes,
     left: u64,
+    /// Whether it ends.
+    ends: bool,
 }
 
 impl Blob {
@@ -114,7 +118,20 @@ impl Blob {
         let block = (0..CHUNK_BYTES as u64)
             .map(|n| (n.wrapping_mul(6_364_136_223_846_793_005) >> 33) as u8)
             .collect();
-        Self { block, left: bytes }
+        Self {
+            block,
+            left: bytes,
+            ends: true,
+        }
+    }
+
+    /// A little, and then nothing more: a watch of what does not change.
+    fn watch() -> Self {
+        Self {
+            block: small(),
+            left: SMALL_BYTES as u64,
+            ends: false,
+        }
     }
 }
 
@@ -127,14 +144,20 @@ impl Body for Blob {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let size = self.left.min(self.block.len() as u64);
-        if size == 0 {
-            return Poll::Ready(None);
+        match (size, self.ends) {
+            (0, true) => return Poll::Ready(None),
+            (0, false) => return Poll::Pending,
+            _ => {}
         }
         self.left -= size;
         Poll::Ready(Some(Ok(Frame::data(self.block.slice(..size as usize)))))
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        if self.ends {
+            SizeHint::with_exact(self.left)
+        } else {
+            SizeHint::default()
+        }
     }
 }

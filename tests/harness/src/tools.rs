@@ -36,6 +36,8 @@ pub struct Tools {
     pub(crate) local_path: PathBuf,
     /// Debian's static busybox, for its image.
     pub(crate) busybox: PathBuf,
+    /// The C library of distributions such as Alpine: loader and library in one.
+    pub(crate) musl: PathBuf,
 }
 
 impl Tools {
@@ -60,6 +62,7 @@ impl Tools {
             local_path: go_program(&LOCAL_PATH)?,
             kubectl_old: debian_program("kubernetes-client", "usr/bin/kubectl")?,
             busybox: debian_program("busybox-static", "bin/busybox")?,
+            musl: debian_program("musl", "lib/x86_64-linux-musl/libc.so")?,
         })
     }
 

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
+use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client;
-use crate::fake_api::AGENT_API_TOKEN;
-use crate::rig::{PEOPLE_ACCOUNT, Rig, SOON};
+use crate::fake_api::{AGENT_API_TOKEN, BANNER};
+use crate::rig::{PEOPLE_ACCOUNT, Registered, Rig, SOON};
 
 const MIB: usize = 1024 * 1024;
 
@@ -143,6 +144,76 @@ async fn an_upgraded_connection_carries_bytes_and_each_end_closes_by_itself() {
     assert!(back == sent, "bytes have changed on their way");
     assert_eq!(rest, b"bye");
     rig.api.wait_open(0).await;
+    agent.stop().await;
+}
+
+/// An upgraded connection, as a forwarded port has one.
+async fn upgraded(rig: &Rig, registered: &Registered, path: &str) -> hyper::upgrade::Upgraded {
+    let request = rig
+        .proxied(registered, Method::POST, path)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "SPDY/3.1")
+        .body(client::empty())
+        .unwrap();
+    let mut call = client::tcp(rig.people_address, request).await.unwrap();
+    assert_eq!(call.status(), StatusCode::SWITCHING_PROTOCOLS);
+    hyper::upgrade::on(&mut call.response).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_passes_with_streams_beside_each_other_and_trailers() {
+    let rig = Rig::start().await;
+    let (registered, agent) = rig.connected_agent("one").await;
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(executor, upgraded(&rig, &registered, "/grpc").await)
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let calls = (0..20_u8).map(|number| {
+        let mut sender = sender.clone();
+        async move {
+            let sent = vec![number; 300 * 1024];
+            let request = http::Request::post("http://workspace/echo.Echo/Stream")
+                .header(header::CONTENT_TYPE, "application/grpc")
+                .header(header::TE, "trailers")
+                .body(client::full(sent.clone()))
+                .unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            let answer = answer.into_body().collect().await.unwrap();
+            assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+            assert!(answer.to_bytes() == sent, "call {number} got other bytes");
+        }
+    });
+    tokio::time::timeout(SOON, futures::future::join_all(calls))
+        .await
+        .unwrap();
+    drop(sender);
+    tokio::time::timeout(SOON, connection)
+        .await
+        .unwrap()
+        .unwrap()
+        .ok();
+    rig.api.wait_open(0).await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_speaks_first_is_heard_at_once() {
+    let rig = Rig::start().await;
+    let (registered, agent) = rig.connected_agent("one").await;
+    let upgraded = upgraded(&rig, &registered, "/ssh").await;
+    let mut stream = hyper_util::rt::TokioIo::new(upgraded);
+    let mut banner = vec![0; BANNER.len()];
+    let heard = stream.read_exact(&mut banner);
+    tokio::time::timeout(SOON, heard).await.unwrap().unwrap();
+    assert_eq!(banner, BANNER);
+    let every_byte: Vec<u8> = (0..=u8::MAX).collect();
+    stream.write_all(&every_byte).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).await.unwrap();
+    assert_eq!(back, [&every_byte[..], b"bye"].concat());
     agent.stop().await;
 }
 

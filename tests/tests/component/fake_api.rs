@@ -10,6 +10,8 @@
 //! | `GET /endless` | bytes, as fast as they are taken, until the client goes |
 //! | `GET /status/<code>` | that status code |
 //! | `GET /api/v1/services`, also of a namespace | what [`FakeApi::set_services`] said; a watch of them says nothing |
+//! | `POST /grpc` with `Upgrade` | 101, then HTTP/2: any method gets its body back, and a gRPC status behind it |
+//! | `POST /ssh` with `Upgrade` | 101, then speaks first, as SSH servers do, and gives every byte back |
 //! | `POST /exec` with `Upgrade` | 101, then every byte back; after the client's end of stream `bye`, then the end |
 
 use std::convert::Infallible;
@@ -33,6 +35,9 @@ type Body = BoxBody<Bytes, hyper::Error>;
 
 /// The token that the agent has for this API server; nobody else knows it.
 pub(crate) const AGENT_API_TOKEN: &str = "the-agents-own-service-account-token";
+
+/// What an SSH server says first.
+pub(crate) const BANNER: &[u8] = b"SSH-2.0-fake\r\n";
 
 pub(crate) struct FakeApi {
     pub(crate) address: SocketAddr,
@@ -159,7 +164,9 @@ fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
         }
         (&Method::GET, "/watch") => watch_lines(shared),
         (&Method::GET, "/endless") => endless(shared),
-        (&Method::POST, "/exec") => upgrade(request, shared),
+        (&Method::POST, "/exec") => upgrade(request, shared, Spoken::Bytes(b"")),
+        (&Method::POST, "/ssh") => upgrade(request, shared, Spoken::Bytes(BANNER)),
+        (&Method::POST, "/grpc") => upgrade(request, shared, Spoken::Grpc),
         (_, path) => {
             let code = path
                 .strip_prefix("/status/")
@@ -223,7 +230,14 @@ fn services(path: &str, query: &str, shared: &Shared) -> Response<Body> {
     }))
 }
 
-fn upgrade(mut request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
+/// What is spoken on an upgraded connection.
+enum Spoken {
+    /// These first, then every byte back.
+    Bytes(&'static [u8]),
+    Grpc,
+}
+
+fn upgrade(mut request: Request<Incoming>, shared: Arc<Shared>, spoken: Spoken) -> Response<Body> {
     let Some(protocol) = request.headers().get(header::UPGRADE).cloned() else {
         let mut response = Response::new(full("no upgrade asked for"));
         *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -237,7 +251,15 @@ fn upgrade(mut request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let _open = Open::new(shared);
-        let mut stream = TokioIo::new(upgraded.await.unwrap());
+        let upgraded = upgraded.await.unwrap();
+        let first = match spoken {
+            Spoken::Bytes(first) => first,
+            Spoken::Grpc => return grpc(upgraded).await,
+        };
+        let mut stream = TokioIo::new(upgraded);
+        if stream.write_all(first).await.is_err() {
+            return;
+        }
         let mut buffer = vec![0; 16 * 1024];
         loop {
             match stream.read(&mut buffer).await {
@@ -260,6 +282,23 @@ fn upgrade(mut request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body
     headers.insert(header::UPGRADE, protocol);
     headers.insert("x-stream-protocols-offered", HeaderValue::from(offered));
     response
+}
+
+/// An HTTP/2 server on one connection.
+async fn grpc(upgraded: hyper::upgrade::Upgraded) {
+    let echo = |request: Request<Incoming>| async {
+        let trailers = async {
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            Some(Ok(trailers))
+        };
+        let body = request.into_body().with_trailers(trailers);
+        Ok::<_, Infallible>(Response::new(body))
+    };
+    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+        .serve_connection(upgraded, hyper::service::service_fn(echo))
+        .await
+        .ok();
 }
 
 fn json(value: serde_json::Value) -> Response<Body> {

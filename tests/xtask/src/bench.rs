@@ -33,6 +33,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// Calls through the tunnel, beside the same calls made directly
     Tunnel,
+    /// A thousand idle agents on one server: memory for each, and their return after it was killed
+    Agents,
     /// A thousand workspaces on fake nodes of a cluster of its own: root, and some ten minutes
     Reconcile,
     /// Reading and checking of devfiles, beside the Go library; and how time and memory grow with a devfile
@@ -43,6 +45,7 @@ enum What {
 pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
     match arguments.what {
         What::Tunnel => tunnel(&arguments.options),
+        What::Agents => agents(&arguments.options),
         What::Reconcile => reconcile::run(&arguments.options, arguments.yes, build),
         What::Devfile => devfile(&arguments.options),
     }
@@ -77,6 +80,13 @@ fn tunnel(options: &[String]) -> Result<()> {
         let address = format!("{}:{}", cluster::HOST_ADDRESS, cluster::AGENT_PORT);
         bench.args(["--agent-address", &address]);
     }
+    cargo::show(bench.args(options))
+}
+
+fn agents(options: &[String]) -> Result<()> {
+    let folder = build()?;
+    let mut bench = std::process::Command::new(folder.join("bench"));
+    bench.arg("agents").arg("--binaries").arg(&folder);
     cargo::show(bench.args(options))
 }
 

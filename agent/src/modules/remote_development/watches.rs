@@ -224,16 +224,17 @@ mod tests {
     const OF_DEPLOYMENTS: &str = "/apis/apps/v1/deployments?";
 
     /// Serves one Deployment. The first watch ends with "410 Gone", in the way of an API server whose history is too
-    /// short; others are silent.
+    /// short; others are silent. Each list shows a change that no watch told.
     fn client(asked: Arc<Mutex<Vec<String>>>) -> kube::Client {
         let watches = Arc::new(AtomicUsize::new(0));
+        let lists = Arc::new(AtomicUsize::new(0));
         let service = tower::service_fn(move |request: http::Request<Body>| {
             let uri = request.uri().to_string();
             let body = match uri.starts_with(OF_DEPLOYMENTS) {
                 false => silence(),
                 true if !uri.contains("watch=true") => whole(&json!({
                     "apiVersion": "apps/v1", "kind": "DeploymentList",
-                    "metadata": {"resourceVersion": "7"}, "items": [deployment()],
+                    "metadata": {"resourceVersion": "7"}, "items": [deployment(lists.fetch_add(1, Ordering::Relaxed))],
                 })),
                 true if watches.fetch_add(1, Ordering::Relaxed) == 0 => whole(&json!({
                     "type": "ERROR", "object": {
@@ -249,11 +250,11 @@ mod tests {
         kube::Client::new(service, "default")
     }
 
-    fn deployment() -> Value {
+    fn deployment(generation: usize) -> Value {
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {
-                "name": "w", "namespace": "gl-rd-ns-w", "uid": "u", "resourceVersion": "5",
+                "name": "w", "namespace": "gl-rd-ns-w", "uid": "u", "resourceVersion": "5", "generation": generation,
                 "labels": {AGENT_ID_LABEL: "1", "workspaces.gitlab.com/name": "w"},
             },
         })
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_expired_watch_lists_again() {
+    async fn b01_an_expired_watch_lists_again_and_sees_what_changed_in_between() {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (changes, mut changed) = mpsc::channel(16);
         let _tasks = start(&client(Arc::clone(&asked)), 1, &changes);
@@ -287,6 +288,7 @@ mod tests {
             )
         };
         assert!(is_list(&seen[..3]) && is_list(&seen[3..]), "{seen:?}");
+        assert_ne!(format!("{:?}", seen[1]), format!("{:?}", seen[4]));
         // Nothing but reading: a list, the watch that ended, a list.
         let asked = asked.lock().unwrap();
         let of_deployments = asked.iter().filter(|uri| uri.starts_with(OF_DEPLOYMENTS));

@@ -309,6 +309,54 @@ async fn a_large_workspace_comes_in_pieces() {
     world.stop().await;
 }
 
+/// Field report B05, with fewer workspaces: together they are three times what one message of gRPC may be.
+#[tokio::test]
+async fn b05_a_state_larger_than_a_message_passes_whole_both_ways() {
+    const COUNT: usize = 300;
+    const GRPC_LIMIT: usize = 4 * 1024 * 1024;
+    let long = "x".repeat(30 * 1024);
+    let devfile = format!("{DEVFILE}    args: [\"{long}\"]\n");
+    let world = World::start(&[("devfile.yaml", &devfile)]).await;
+    for number in 0..COUNT {
+        let (status, answer) = world.create(json!({ "name": format!("w{number}") })).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+    let mut agent = world.agent(1).await;
+    let told = agent.full_poll(vec![]).await;
+    assert_eq!(told.len(), COUNT);
+    let size = |it: &Told| {
+        it.objects
+            .iter()
+            .map(|it| it.to_string().len())
+            .sum::<usize>()
+    };
+    assert!(told.iter().map(size).sum::<usize>() > 2 * GRPC_LIMIT);
+    let largest = told.iter().map(|it| it.largest_message).max().unwrap();
+    assert!(largest < GRPC_LIMIT / 4, "{largest}");
+
+    // Back: each with a failure whose text is as long as agents may send it, in pages.
+    let failure = wire::Failure {
+        code: "CrashLoop".into(),
+        component: "tools".into(),
+        message: "m".repeat(1024),
+        evidence: "e".repeat(4 * 1024),
+        ..wire::Failure::default()
+    };
+    let reports = told.iter().map(|it| wire::WorkspaceReport {
+        failures: vec![failure.clone()],
+        ..report(&it.head.workspace_id, 1, A::Starting)
+    });
+    agent.full_poll(reports.collect()).await;
+    let (_, all) = world.call("GET", "/workspaces", None).await;
+    let shown = all.as_array().unwrap();
+    assert_eq!(shown.len(), COUNT);
+    for workspace in shown {
+        assert_eq!(workspace["actual_state"], "Starting");
+        assert_eq!(workspace["failures"][0]["code"], "CrashLoop");
+    }
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_said_at_once() {
     let wrong = "\

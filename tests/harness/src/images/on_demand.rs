@@ -1,7 +1,7 @@
 //! Images that only some tests need: made when one asks, then kept under a hash of what they are made of.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,6 +27,8 @@ pub enum Filling {
     Debian,
     /// Busybox, which is there in no time.
     Busybox,
+    /// Busybox beside another C library than most editors are made for, as in Alpine.
+    Musl,
 }
 
 /// Makes the image [`TOOLS`] unless it is in the cache, and returns its name. A running cluster can pull it at once.
@@ -200,7 +202,7 @@ pub(super) fn once(
 fn base(tools: &Tools, filling: Filling) -> Result<Option<PathBuf>> {
     match filling {
         Filling::Debian => tools_archive(tools).map(Some),
-        Filling::Busybox => Ok(None),
+        Filling::Busybox | Filling::Musl => Ok(None),
     }
 }
 
@@ -209,6 +211,14 @@ fn root(tools: &Tools, scratch: &Scratch, filling: Filling) -> Result<PathBuf> {
     match filling {
         Filling::Debian => scratch.folder("image"),
         Filling::Busybox => busybox_root(tools, scratch),
+        Filling::Musl => {
+            let root = busybox_root(tools, scratch)?;
+            let lib = root.join("lib");
+            fs::create_dir_all(&lib)?;
+            fs::copy(&tools.musl, lib.join("libc.musl-x86_64.so.1"))?;
+            symlink("libc.musl-x86_64.so.1", lib.join("ld-musl-x86_64.so.1"))?;
+            Ok(root)
+        }
     }
 }
 
@@ -219,6 +229,7 @@ pub(super) fn inputs(tools: &Tools, base: Option<&Path>) -> Result<Inputs> {
         .text(include_str!("on_demand.rs"))
         .text(&base.unwrap_or(Path::new("")).to_string_lossy())
         .file(&tools.busybox)?
+        .file(&tools.musl)?
         .file(&tools.toolbox)
 }
 
