@@ -468,6 +468,20 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_in_front_of_a_websocket_may_be_given_an_authorization_of_its_own() {
+        let config = parse(&[
+            "--kas-address=wss://kas.example.com/agents/",
+            "--kas-header=Authorization: Basic aHVzaA==",
+            "--ca-cert-file=/ca",
+            "--max-tunnels=20",
+        ])
+        .unwrap();
+        assert_eq!(config.kas_headers[0].name, "authorization");
+        assert_eq!(config.kas_tls.ca_cert_file, Some("/ca".into()));
+        assert_eq!(config.max_tunnels, 20);
+    }
+
+    #[test]
     fn secrets_are_not_in_the_debug_form() {
         let mut config = parse(&["--kas-address=grpc://kas", "--kas-header=X-Key: hush"]).unwrap();
         config.token = TokenSource::Given(Secret::new("hush"));
@@ -485,6 +499,13 @@ mod tests {
             (
                 vec!["--kas-address=grpc://kas", "--kas-header=Authorization: x"],
                 "authorization is set by",
+            ),
+            (
+                vec![
+                    "--kas-address=ws://kas",
+                    "--kas-header=Sec-WebSocket-Protocol: x",
+                ],
+                "sec-websocket-protocol is set by",
             ),
             (
                 vec![

@@ -316,3 +316,39 @@ async fn a_replaced_authority_is_taken_up_without_a_restart() {
     .await;
     assert_eq!(log.with("stay as they were").len(), 1);
 }
+
+#[tokio::test]
+async fn an_answer_of_a_proxy_over_http_2_is_no_word_of_the_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(async |_| {
+                let response = http::Response::builder()
+                    .status(302)
+                    .header("location", "https://sign-in.example.com/")
+                    .body(http_body_util::Empty::<bytes::Bytes>::new());
+                Ok::<_, std::convert::Infallible>(response.unwrap())
+            });
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(
+                hyper::server::conn::http2::Builder::new(executor)
+                    .serve_connection(stream, service),
+            );
+        }
+    });
+    let cluster = Cluster::start().await;
+    let log = Log::of_this_test();
+    let agent = start_agent(cluster.config(address)).await;
+    eventually("the redirect in the log", async || {
+        !log.with("https://sign-in.example.com/").is_empty()
+    })
+    .await;
+    let line = &log.with("https://sign-in.example.com/")[0];
+    assert!(
+        line.contains("302") && line.contains("no connection to the server"),
+        "{line}"
+    );
+    drop(agent);
+}
