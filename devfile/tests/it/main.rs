@@ -10,6 +10,7 @@ mod diagnostics;
 mod editor;
 mod flattening;
 mod limits;
+mod notes;
 mod operator;
 mod render;
 mod reports;
