@@ -283,7 +283,22 @@ fn validate(
     Ok((text, ExitCode::from(code)))
 }
 
-/// Prints what came out, diagnostics and notes to standard error, and the value to standard output.
+/// What is told beside a result: diagnostics and notes, for people or for programs.
+fn beside(flattened: &Flattened, notes: &[render::Note], common: &Common) -> String {
+    let diagnostics = &flattened.diagnostics;
+    if common.output != Format::Text {
+        let all = json!({"diagnostics": diagnostics, "notes": notes});
+        return output::value(&all, common.output);
+    }
+    let color = common.color() && std::io::stderr().is_terminal();
+    let mut text = output::diagnostics(diagnostics, color);
+    for note in notes {
+        text.push_str(&output::printable(&format!("note: {note}\n")));
+    }
+    text
+}
+
+/// Prints what is told to standard error, and gives the value for standard output.
 fn result(
     name: &str,
     flattened: &Flattened,
@@ -296,14 +311,7 @@ fn result(
         diagnostics: flattened.diagnostics.clone(),
     };
     let code = outcome.exit_code();
-    if !flattened.diagnostics.is_empty() || !notes.is_empty() {
-        let color = common.color() && std::io::stderr().is_terminal();
-        let mut text = output::diagnostics(&flattened.diagnostics, color);
-        for note in notes {
-            text.push_str(&format!("note: {note}\n"));
-        }
-        let _ = std::io::stderr().write_all(text.as_bytes());
-    }
+    let _ = std::io::stderr().write_all(beside(flattened, notes, common).as_bytes());
     let text = value.map_or_else(String::new, |value| output::value(&value, common.output));
     (text, ExitCode::from(code))
 }

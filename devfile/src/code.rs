@@ -88,6 +88,8 @@ codes! {
 
     DocumentKind "document-kind" Error Schema "The document is neither a devfile nor a DevWorkspace or its template."
         "A devfile starts with schemaVersion; the other forms have apiVersion workspace.devfile.io/v1alpha2 and kind DevWorkspaceTemplate or DevWorkspace."
+    WorkspaceFieldUnused "workspace-field-unused" Warning Schema "A field of a DevWorkspace beside its template is not used."
+        "Only the template and the contributions become part of the result. Whether a workspace is started and which routing class it has is said when it is rendered."
     SchemaVersionMissing "schema-version-missing" Error Schema "The devfile does not say its schemaVersion."
         "schemaVersion is the one field every devfile needs. The newest is 2.3.0."
     SchemaVersionUnknown "schema-version-unknown" Error Schema "No schema has this version."

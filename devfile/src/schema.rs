@@ -4,6 +4,7 @@
 //! what would be right. A test makes sure that a newer schema does not bring a keyword this reader does not know.
 
 mod check;
+mod mend;
 mod pattern;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 pub(crate) use check::{check, nearest};
+pub(crate) use mend::mend;
 use pattern::Pattern;
 
 /// One schema, or the part of it for one value.

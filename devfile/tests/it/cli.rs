@@ -109,6 +109,17 @@ fn flatten_and_render_print_what_can_be_read_again() {
     let output = devfile(&["render", "--name", "demo", "-o", "json", "-"], GOOD);
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(value["items"].as_array().unwrap().len(), 2);
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(told, serde_json::json!({"diagnostics": [], "notes": []}));
+    let output = devfile(
+        &["render", "-"],
+        "schemaVersion: 2.2.0\ncomponents: [{name: c, attributes: {\"a\\eb\": 1}, container: {image: i}}]\n",
+    );
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.starts_with("note: components[name=c].attributes.a\u{fffd}b: "),
+        "{told}"
+    );
     let output = devfile(&["render", "--to", "devworkspace", "-"], GOOD);
     assert!(text(&output).contains("kind: DevWorkspace"));
     let output = devfile(&["render", "-"], "schemaVersion: 2.2.0\nfoo: 1\n");
