@@ -29,11 +29,13 @@ use crate::model::{ComponentKind, Devfile};
 pub use dev_workspace::dev_workspace;
 pub use editor::{EDITOR_ENDPOINT, PlacedEditor};
 pub(crate) use kubernetes::kubernetes_objects;
+pub(crate) use names::slug;
 pub use names::{cut_name, workspace_name};
 pub use options::{
     Editor, Entrypoint, OverridePolicy, ProjectClone, RenderOptions, ResourceDefaults,
     StorageDefaults, WorkspaceUser,
 };
+pub(crate) use pod::IDLE;
 
 /// What a renderer accepts but does not do, or does in another way than might be expected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -140,13 +142,18 @@ impl std::error::Error for RenderError {}
 
 /// Collects notes while rendering, each once: a component that runs twice is told of once.
 #[derive(Debug, Default)]
-struct Notes {
-    list: Vec<Note>,
+pub(crate) struct Notes {
+    pub(crate) list: Vec<Note>,
     known: BTreeSet<Note>,
 }
 
 impl Notes {
-    fn add(&mut self, path: impl Into<String>, what: impl Into<String>, why: impl Into<String>) {
+    pub(crate) fn add(
+        &mut self,
+        path: impl Into<String>,
+        what: impl Into<String>,
+        why: impl Into<String>,
+    ) {
         let note = Note {
             path: path.into(),
             what: what.into(),
@@ -159,7 +166,7 @@ impl Notes {
 }
 
 /// The path of a key of free-form values; one with dots would read as several.
-fn attribute_path(front: &str, key: &str) -> String {
+pub(crate) fn attribute_path(front: &str, key: &str) -> String {
     if key.contains(['.', '[', ' ']) || key.is_empty() {
         format!("{front}{key:?}")
     } else {

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use devfile::diagnostic::{Diagnostic, Severity, has_errors};
+use devfile::render::Note;
 use serde_json::{Value, json};
 
 /// Form of the output.
@@ -86,6 +87,23 @@ pub(super) fn outcomes(all: &[Outcome], format: Format, color: bool) -> String {
             "{valid} valid, {} with errors, {unreadable} unreadable\n",
             all.len() - valid - unreadable
         ));
+    }
+    text
+}
+
+/// What is told beside a result: for people, or for programs.
+pub(super) fn beside(
+    diagnostics: &[Diagnostic],
+    notes: &[Note],
+    format: Format,
+    color: bool,
+) -> String {
+    if format != Format::Text {
+        return value(&json!({"diagnostics": diagnostics, "notes": notes}), format);
+    }
+    let mut text = self::diagnostics(diagnostics, color);
+    for note in notes {
+        text.push_str(&printable(&format!("note: {note}\n")));
     }
     text
 }

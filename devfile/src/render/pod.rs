@@ -19,7 +19,7 @@ const POD_LABEL: &str = "devfile.io/pod";
 const MAIN: &str = "main";
 
 /// Waits until it is told to end, and ends at once then.
-const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
+pub(crate) const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
 
 /// One Pod of a workspace with all that is made from it.
 pub(super) struct Pod {

@@ -1,6 +1,6 @@
 //! Quotes what lacks them, so that the rest of a document can be looked at in the same run.
 
-use super::{Additional, Kind, Schema};
+use super::{Field, Kind, Schema};
 use crate::node::{Node, Value};
 use crate::source::Sources;
 
@@ -24,11 +24,7 @@ pub(crate) fn mend(schema: &Schema, node: &mut Node, sources: &Sources) {
         }
         Value::Mapping(entries) => {
             for entry in entries {
-                let other = match &schema.additional_properties {
-                    Some(Additional::Schema(other)) => Some(&**other),
-                    Some(Additional::Allowed(_)) | None => None,
-                };
-                if let Some(schema) = schema.properties.get(&entry.key).or(other) {
+                if let Field::Known(schema) = schema.field(&entry.key) {
                     mend(schema, &mut entry.node, sources);
                 }
             }

@@ -4,6 +4,7 @@
 
 mod cli;
 mod cloning;
+mod convert;
 mod corpus;
 mod decisions;
 mod diagnostics;
