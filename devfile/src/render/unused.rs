@@ -32,7 +32,7 @@ pub(super) fn tell(
     if let Some(metadata) = &devfile.metadata {
         head(metadata, notes);
     }
-    attributes(&devfile.attributes, "", &[overrides::POD], notes);
+    attributes(&devfile.attributes, "attributes.", &[overrides::POD], notes);
     let running: Vec<(&Component, &Container)> = devfile
         .containers()
         .filter(|(component, _)| !plan.init_only.contains(component.name.as_str()))
@@ -103,7 +103,6 @@ fn head(metadata: &Metadata, notes: &mut Notes) {
 
 /// Attributes that nobody reads here. `path` ends with what stands in front of a key.
 fn attributes(attributes: &Attributes, path: &str, read: &[&str], notes: &mut Notes) {
-    let path = if path.is_empty() { "attributes." } else { path };
     let unread = attributes.keys().filter(|key| {
         !read.contains(&key.as_str()) && !WRITTEN.iter().any(|written| key.starts_with(written))
     });
