@@ -21,7 +21,7 @@ use crate::source::{Source, Sources};
 pub struct Converted {
     /// The devfile.
     pub devfile: Value,
-    /// What is not in it, by its path in the document that was read.
+    /// What is not in it, by its path in what was read, or in the result where its version has no place for it.
     pub notes: Vec<Note>,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     input: String,
     /// What is read; by default a file called devcontainer.json is one.
     #[arg(long, value_enum)]
-    from: Option<From>,
+    from: Option<Kind>,
     /// The schemaVersion of the result.
     #[arg(long, default_value = Version::NEWEST.name(), value_parser = super::version())]
     to: Version,
@@ -35,12 +35,12 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum From {
+enum Kind {
     Devfile,
     Devcontainer,
 }
 
-impl From {
+impl Kind {
     fn of(name: &str) -> Self {
         let file = Path::new(name).file_name().and_then(|name| name.to_str());
         match file {
@@ -54,9 +54,9 @@ impl From {
 pub(super) fn run(arguments: &Arguments) -> Result<(String, ExitCode), Failure> {
     let Input { name, bytes } = input::read(&arguments.input)?;
     let text = decode(bytes).map_err(|error| format!("{name}: {error}"))?;
-    let converted = match arguments.from.unwrap_or_else(|| From::of(&name)) {
-        From::Devfile => to_version(&name, &text, arguments.to),
-        From::Devcontainer => devcontainer(&name, &text, arguments.image.as_deref(), arguments.to),
+    let converted = match arguments.from.unwrap_or_else(|| Kind::of(&name)) {
+        Kind::Devfile => to_version(&name, &text, arguments.to),
+        Kind::Devcontainer => devcontainer(&name, &text, arguments.image.as_deref(), arguments.to),
     };
     let (text, diagnostics, notes) = match converted {
         Ok(converted) => {

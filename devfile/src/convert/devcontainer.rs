@@ -118,34 +118,52 @@ pub fn devcontainer(
     image: Option<&str>,
     version: Version,
 ) -> Result<Converted, Vec<Diagnostic>> {
-    let mut sources = Sources::default();
-    let number = sources.add(Source::new(name, text));
-    let mut reporter = Reporter::new(&sources);
-    let text = sources.get(number).map_or("", Source::text);
     let mut notes = Notes::default();
-    match read(text, number, &mut reporter)
-        .and_then(|fields| devfile(&fields, image, &mut notes, number, &mut reporter))
-    {
-        Some(devfile) => Ok(in_version(devfile, version, notes)),
-        None => Err(reporter.finish()),
+    // Without a byte-order mark.
+    let source = Source::new(name, text);
+    let devfile = read(source.text()).and_then(|fields| devfile(&fields, image, &mut notes));
+    match devfile {
+        Ok(devfile) => Ok(in_version(devfile, version, notes)),
+        Err(problem) => Err(problem.told(source)),
     }
 }
 
-fn read(text: &str, document: u32, reporter: &mut Reporter<'_>) -> Option<Map<String, Value>> {
-    let mut tell = |code: Code, line: usize, column: usize, message: String| {
+/// Why there is no devfile.
+struct Problem {
+    code: Code,
+    /// Line and column.
+    at: (usize, usize),
+    message: String,
+}
+
+impl Problem {
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            at: (1, 1),
+            message: message.into(),
+        }
+    }
+
+    fn told(self, source: Source) -> Vec<Diagnostic> {
+        let mut sources = Sources::default();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let place = Place {
-            document,
-            line: number(line),
-            column: number(column),
+            document: sources.add(source),
+            line: number(self.at.0),
+            column: number(self.at.1),
             length: 1,
         };
-        reporter.add(code, place, &Trail::ROOT, message, None);
-    };
+        let mut reporter = Reporter::new(&sources);
+        reporter.add(self.code, place, &Trail::ROOT, self.message, None);
+        reporter.finish()
+    }
+}
+
+fn read(text: &str) -> Result<Map<String, Value>, Problem> {
     if text.len() > MAX_DOCUMENT_BYTES {
         let message = format!("the text has more than {MAX_DOCUMENT_BYTES} bytes");
-        tell(Code::DocumentTooLarge, 1, 1, message);
-        return None;
+        return Err(Problem::new(Code::DocumentTooLarge, message));
     }
     let options = ParseOptions {
         allow_comments: true,
@@ -161,17 +179,16 @@ fn read(text: &str, document: u32, reporter: &mut Reporter<'_>) -> Option<Map<St
     };
     let read: Result<Value, ParseError> = parse_to_serde_value(text, &options);
     match read {
-        Ok(Value::Object(fields)) => Some(fields),
+        Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => {
-            let message = "a devcontainer.json is an object".to_owned();
-            tell(Code::WrongType, 1, 1, message);
-            None
+            let message = "a devcontainer.json is an object";
+            Err(Problem::new(Code::WrongType, message))
         }
-        Err(error) => {
-            let (line, column) = (error.line_display(), error.column_display());
-            tell(Code::JsonSyntax, line, column, error.kind().to_string());
-            None
-        }
+        Err(error) => Err(Problem {
+            code: Code::JsonSyntax,
+            at: (error.line_display(), error.column_display()),
+            message: error.kind().to_string(),
+        }),
     }
 }
 
@@ -190,9 +207,7 @@ fn devfile(
     fields: &Map<String, Value>,
     image: Option<&str>,
     notes: &mut Notes,
-    document: u32,
-    reporter: &mut Reporter<'_>,
-) -> Option<Value> {
+) -> Result<Value, Problem> {
     let mut parts = Parts::default();
     for (key, value) in fields {
         property(key, value, &mut parts, notes);
@@ -200,20 +215,8 @@ fn devfile(
     let own = fields.get("image").and_then(Value::as_str);
     let own = own.map(|image| references::in_text(image, "image", notes));
     let Some(image) = image.or(own.as_deref()) else {
-        let place = Place {
-            document,
-            line: 1,
-            column: 1,
-            length: 1,
-        };
-        reporter.add(
-            Code::ImageUnknown,
-            place,
-            &Trail::ROOT.key("image"),
-            "there is no image",
-            Some("build it, and name it with --image".into()),
-        );
-        return None;
+        let message = "there is no image; build it, and name it with --image";
+        return Err(Problem::new(Code::ImageUnknown, message));
     };
     let mut container = json!({"image": image, "mountSources": true});
     // The image's own entrypoint is used when it is asked for only.
@@ -240,12 +243,15 @@ fn devfile(
         devfile["metadata"] = json!({"name": name});
     }
     commands::add(&mut devfile, parts.commands);
-    Some(devfile)
+    Ok(devfile)
 }
 
 fn property(key: &str, value: &Value, parts: &mut Parts, notes: &mut Notes) {
     match key {
-        "$schema" | "image" | "name" | "overrideCommand" => {}
+        "$schema" => {}
+        "image" | "name" if !value.is_string() => no_form(key, "a text", notes),
+        "overrideCommand" if !value.is_boolean() => no_form(key, "true or false", notes),
+        "image" | "name" | "overrideCommand" => {}
         "containerEnv" | "remoteEnv" => env(key, value, &mut parts.env, notes),
         "forwardPorts" => ports::endpoints(value, parts, notes),
         "portsAttributes" => ports::attributes(value, parts, notes),

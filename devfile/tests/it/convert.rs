@@ -80,6 +80,7 @@ fn what_a_devfile_has_no_place_for_is_noted() {
     let found = container(
         r#"{
             "image": "i",
+            "name": 1,
             "build": {"dockerfile": "Dockerfile"},
             "containerEnv": {"A": 1, "B": "${localEnv:HOME}", "C": "${localEnv:NO:yes}"},
             "features": {"ghcr.io/devcontainers/features/go:1": {}},
@@ -105,6 +106,7 @@ fn what_a_devfile_has_no_place_for_is_noted() {
             "forwardPorts[0]",
             "mounts[0]",
             "mounts[1]",
+            "name",
             "\"new.property\"",
             "portsAttributes.80",
             "postCreateCommand",
