@@ -85,7 +85,7 @@ fn what_a_devfile_has_no_place_for_is_noted() {
             "containerEnv": {"A": 1, "B": "${localEnv:HOME}", "C": "${localEnv:NO:yes}"},
             "features": {"ghcr.io/devcontainers/features/go:1": {}},
             "forwardPorts": ["db:5432"],
-            "mounts": [{"type": "bind", "source": "/a", "target": "/b"}, 7],
+            "mounts": [{"type": "bind", "source": "/a", "target": "/b"}, 7, "type=volume,src=v,dst=/v,readonly"],
             "new.property": 1,
             "overrideCommand": false,
             "portsAttributes": {"80": {}},
@@ -106,6 +106,7 @@ fn what_a_devfile_has_no_place_for_is_noted() {
             "forwardPorts[0]",
             "mounts[0]",
             "mounts[1]",
+            "mounts[2]",
             "name",
             "\"new.property\"",
             "portsAttributes.80",
@@ -120,7 +121,8 @@ fn what_a_devfile_has_no_place_for_is_noted() {
             "image": "i",
             "mountSources": true,
             "env": [{"name": "B", "value": ""}, {"name": "C", "value": "yes"}],
-        }}])
+            "volumeMounts": [{"name": "v", "path": "/v"}],
+        }}, {"name": "v", "volume": {}}])
     );
 }
 

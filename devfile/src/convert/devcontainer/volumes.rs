@@ -10,6 +10,11 @@ use crate::render::{Notes, cut_name, slug};
 /// Longest name of a component.
 const MAX_NAME: usize = 63;
 
+/// The names that Docker has for the fields of a mount.
+const TARGET: &[&str] = &["target", "destination", "dst"];
+const SOURCE: &[&str] = &["source", "src"];
+const TYPE: &[&str] = &["type"];
+
 /// Named volumes become volume components, and memory file systems ephemeral ones.
 pub(super) fn mounts(value: &Value, parts: &mut Parts, notes: &mut Notes) {
     let Some(mounts) = value.as_array() else {
@@ -22,13 +27,21 @@ pub(super) fn mounts(value: &Value, parts: &mut Parts, notes: &mut Notes) {
             continue;
         };
         let field = |names: &[&str]| names.iter().find_map(|name| fields.get(*name));
-        let Some(target) = field(&["target", "destination", "dst"]) else {
+        let is_read = |key: &str| [TARGET, SOURCE, TYPE].concat().contains(&key);
+        for option in fields.keys().filter(|key| !is_read(key)) {
+            notes.add(
+                path.as_str(),
+                format!("{option} has no effect"),
+                "a mount of a devfile has a name and a path",
+            );
+        }
+        let Some(target) = field(TARGET) else {
             notes.add(path, "it is left out", "it has no target");
             continue;
         };
         let target = references::in_text(target, &path, notes);
-        let source = field(&["source", "src"]).map(|text| references::in_text(text, &path, notes));
-        let kind = fields.get("type").map_or("volume", String::as_str);
+        let source = field(SOURCE).map(|text| references::in_text(text, &path, notes));
+        let kind = field(TYPE).map_or("volume", String::as_str);
         let name = match (kind, &source) {
             ("volume", Some(source)) => slug(source),
             ("volume" | "tmpfs", _) => slug(&target),
