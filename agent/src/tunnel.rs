@@ -29,7 +29,7 @@ use services::Services;
 
 /// So many tunnel connections share one network connection: as many as fit into the window that our server gives to it,
 /// should nobody read what comes on any of them. What goes wrong on one network connection leaves the others alone.
-const STREAMS_PER_CONNECTION: usize = 20;
+const STREAMS_PER_CONNECTION: usize = 15;
 
 /// What happened to a tunnel connection.
 #[derive(Debug)]
