@@ -85,7 +85,13 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
     let stop = Stop::default();
     let health = Arc::new(Health::new(metrics.clone()));
     let cluster = kubernetes::cluster_id(&config.cluster).await?;
-    let credentials = Credentials::try_new(config.token.clone(), &config.kas_headers, cluster)
+    // In a WebSocket they go with its handshake: what is inside, no proxy reads.
+    let call_headers = if config.kas_address.is_websocket() {
+        &[][..]
+    } else {
+        &config.kas_headers[..]
+    };
+    let credentials = Credentials::try_new(config.token.clone(), call_headers, cluster)
         .context("the agent's token")?;
     let connector = Connector::try_new(&config, Arc::new(credentials))
         .context("the connection to the server")?;
@@ -129,6 +135,7 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
         presence,
         configuration,
         health: Arc::clone(&health),
+        keepalive: config.keepalive,
         metrics: metrics.clone(),
         readiness: readiness.clone(),
         reachable: vec![Arc::clone(&reachable_tunnel), reachable_registration],
@@ -141,6 +148,7 @@ pub async fn start(config: Config, modules: Vec<Box<dyn Module>>) -> anyhow::Res
         metrics: metrics.clone(),
         readiness: readiness.clone(),
         reachable: reachable_tunnel,
+        max: config.max_tunnels,
         stop: stop.clone(),
     }));
     for module in modules {

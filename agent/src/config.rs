@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-pub use address::{AddressError, KasAddress};
+pub use address::{AddressError, KasAddress, Transport};
 
 /// The agent's version, as it is told to the server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -21,9 +21,11 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Parser)]
 #[command(name = "agent", version)]
 pub struct Args {
-    /// Where the agent server listens: grpc://HOST[:PORT] (plain, port 80) or grpcs://HOST[:PORT] (TLS, port 443).
+    /// Where the agent server listens: grpcs://HOST[:PORT] (TLS, port 443) or, through proxies that let only HTTP/1.1 pass,
+    /// wss://HOST[:PORT]/PATH (a WebSocket). grpc:// and ws:// are the same without TLS (port 80).
     ///
-    /// The agent opens every connection; the server never connects back.
+    /// The agent opens every connection; the server never connects back. The path of a WebSocket must be exact, a slash at
+    /// its end included: redirects are not followed.
     #[arg(long, value_name = "URL")]
     pub kas_address: String,
 
@@ -35,8 +37,9 @@ pub struct Args {
     #[arg(long, env = "AGENTK_TOKEN", hide_env_values = true, hide = true)]
     pub token: Option<String>,
 
-    /// File with more certificate authorities (PEM) that may sign the server's certificate, beside the system's.
-    #[arg(long, value_name = "FILE")]
+    /// File with more certificate authorities (PEM) that may sign the server's certificate, beside the system's. Read again
+    /// at each new connection.
+    #[arg(long, alias = "ca-cert-file", value_name = "FILE")]
     pub kas_ca_cert_file: Option<PathBuf>,
 
     /// Do not check the server's certificate. Whoever stands between then reads the token: for experiments only.
@@ -48,6 +51,7 @@ pub struct Args {
     pub kas_tls_server_name: Option<String>,
 
     /// A header for every call to the server, as "Name: value". May be repeated; for a proxy on the way that wants one.
+    /// With ws:// and wss:// it goes with the handshake of the WebSocket.
     #[arg(long, value_name = "HEADER")]
     pub kas_header: Vec<String>,
 
@@ -83,6 +87,15 @@ pub struct Args {
     /// others. Without it they run with the agent's own rights, as GitLab's agent does.
     #[arg(long, env = "USER_ACCESS_SERVICE_ACCOUNT", value_name = "NAME")]
     pub user_access_service_account: Option<String>,
+
+    /// How many calls from the server this Pod carries at a time, those that it waits for included (2 to 2000).
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 500,
+        value_parser = clap::value_parser!(u16).range(2..=2000)
+    )]
+    pub max_tunnels: u16,
 
     /// How many seconds calls may still take after the agent was asked to stop. Less than the Pod's
     /// terminationGracePeriodSeconds.
@@ -152,6 +165,27 @@ pub struct KasTls {
     pub server_name: Option<String>,
 }
 
+/// HTTP/2 pings, also on an idle connection: half-open ones are noticed, and proxies, which commonly forget what was idle
+/// for 60 s, see something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The server was silent for so long: it is asked.
+    pub interval: Duration,
+    /// It has not answered for so long: it is gone.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    /// GitLab's server ends connections that ping more often than every 20 s; the rest is room for a network that delays
+    /// one ping more than the next.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(25),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 /// How the cluster's API server is found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterAccess {
@@ -206,6 +240,10 @@ pub struct Config {
     pub pod: Pod,
     /// The user name of the service account that people's calls run as.
     pub user_access: Option<String>,
+    /// How many calls from the server are carried at a time, those that are waited for included.
+    pub max_tunnels: usize,
+    /// How a server that is silently gone is noticed.
+    pub keepalive: Keepalive,
     /// How long calls may still take after the agent was asked to stop.
     pub drain_timeout: Duration,
     /// Form of the log.
@@ -224,7 +262,7 @@ pub enum Error {
     )]
     NoToken,
     /// A TLS flag with a plain address.
-    #[error("{flag} has no meaning for {address}, which is not encrypted; use grpcs://")]
+    #[error("{flag} has no meaning for {address}, which is not encrypted; use grpcs:// or wss://")]
     TlsFlagWithoutTls {
         /// The flag.
         flag: &'static str,
@@ -270,6 +308,7 @@ impl TryFrom<Args> for Config {
             pod_name,
             service_account_name,
             user_access_service_account,
+            max_tunnels,
             drain_timeout_seconds,
             log_format,
         } = args;
@@ -313,7 +352,7 @@ impl TryFrom<Args> for Config {
         Ok(Self {
             kas_headers: kas_header
                 .iter()
-                .map(|header| parse_header(header))
+                .map(|header| parse_header(header, kas_address.is_websocket()))
                 .collect::<Result<_, _>>()?,
             observability_address: parse_listen_address(&observability_listen_address)?,
             kas_address,
@@ -333,6 +372,8 @@ impl TryFrom<Args> for Config {
                 service_account: service_account_name,
             },
             user_access,
+            max_tunnels: max_tunnels.into(),
+            keepalive: Keepalive::default(),
             drain_timeout: Duration::from_secs(drain_timeout_seconds),
             log_format,
         })
@@ -350,8 +391,11 @@ fn parse_listen_address(address: &str) -> Result<SocketAddr, Error> {
 
 /// Names that gRPC itself needs, or that carry the token.
 const OWN_HEADERS: [&str; 5] = ["authorization", "content-type", "te", "host", "user-agent"];
+/// Names that the handshake of a WebSocket needs. The token is not among its headers, so that a proxy may be given an
+/// `authorization` of its own.
+const OWN_HANDSHAKE_HEADERS: [&str; 4] = ["connection", "upgrade", "host", "user-agent"];
 
-fn parse_header(header: &str) -> Result<KasHeader, Error> {
+fn parse_header(header: &str, websocket: bool) -> Result<KasHeader, Error> {
     let wrong = |reason: String| Error::KasHeader { reason };
     let (name, value) = header
         .split_once(':')
@@ -361,7 +405,12 @@ fn parse_header(header: &str) -> Result<KasHeader, Error> {
     if name.is_empty() || http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err(wrong(format!("{name:?} is no header name")));
     }
-    if OWN_HEADERS.contains(&name.as_str()) || name.starts_with("grpc-") {
+    let own = if websocket {
+        OWN_HANDSHAKE_HEADERS.contains(&name.as_str()) || name.starts_with("sec-websocket-")
+    } else {
+        OWN_HEADERS.contains(&name.as_str()) || name.starts_with("grpc-")
+    };
+    if own {
         return Err(wrong(format!("{name} is set by the agent itself")));
     }
     if http::HeaderValue::from_str(&value).is_err() {
@@ -419,6 +468,20 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_in_front_of_a_websocket_may_be_given_an_authorization_of_its_own() {
+        let config = parse(&[
+            "--kas-address=wss://kas.example.com/agents/",
+            "--kas-header=Authorization: Basic aHVzaA==",
+            "--ca-cert-file=/ca",
+            "--max-tunnels=20",
+        ])
+        .unwrap();
+        assert_eq!(config.kas_headers[0].name, "authorization");
+        assert_eq!(config.kas_tls.ca_cert_file, Some("/ca".into()));
+        assert_eq!(config.max_tunnels, 20);
+    }
+
+    #[test]
     fn secrets_are_not_in_the_debug_form() {
         let mut config = parse(&["--kas-address=grpc://kas", "--kas-header=X-Key: hush"]).unwrap();
         config.token = TokenSource::Given(Secret::new("hush"));
@@ -436,6 +499,13 @@ mod tests {
             (
                 vec!["--kas-address=grpc://kas", "--kas-header=Authorization: x"],
                 "authorization is set by",
+            ),
+            (
+                vec![
+                    "--kas-address=ws://kas",
+                    "--kas-header=Sec-WebSocket-Protocol: x",
+                ],
+                "sec-websocket-protocol is set by",
             ),
             (
                 vec![

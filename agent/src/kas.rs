@@ -4,15 +4,17 @@
 mod configuration;
 mod credentials;
 mod dial;
+mod explain;
 pub(crate) mod health;
 mod registration;
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::Stream;
-use http::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use proto::agent_configuration::rpc::agent_configuration_client::AgentConfigurationClient;
 use proto::agent_configuration::rpc::{ConfigurationRequest, ConfigurationResponse};
 use proto::agent_registrar::rpc::agent_registrar_client::AgentRegistrarClient;
@@ -24,21 +26,18 @@ use proto::remote_development::rpc::{ReconcileRequest, ReconcileResponse};
 use proto::reverse_tunnel::rpc::reverse_tunnel_client::ReverseTunnelClient;
 use proto::reverse_tunnel::rpc::{ConnectRequest, ConnectResponse};
 use tonic::codec::CompressionEncoding;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 use tower::util::MapRequest;
 
-use crate::config::Config;
+use crate::config::{Config, KasHeader};
+use explain::GrpcOnly;
 
 pub(crate) use configuration::{Follow, follow_configuration};
 pub(crate) use credentials::Credentials;
 pub(crate) use registration::{Presence, keep_registered};
 
-/// HTTP/2 ping, also on an idle connection: half-open ones are noticed within 30 s, and nothing on the way forgets it.
-/// GitLab's server refuses pings more often than every 20 s.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Name look-up, TCP and TLS together. A far server needs a second; in an outage a lost packet must not cost more.
+/// Name look-up, TCP, TLS and the handshake of a WebSocket together. A far server needs a second; in an outage a lost packet must not cost more.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the server may send ahead on one stream. HTTP/2's 64 KiB would allow 640 KiB/s at 100 ms; this allows 20 MiB/s.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
@@ -55,10 +54,29 @@ pub(crate) enum Error {
     Address(String),
     #[error("user agent cannot be sent")]
     UserAgent(#[source] tonic::transport::Error),
+    #[error("header {0} cannot be sent")]
+    Header(String),
     #[error("TLS")]
     Tls(#[from] dial::TlsError),
     #[error("agent token")]
     Token(#[from] credentials::Error),
+}
+
+/// The headers of a WebSocket's handshake beside its own.
+fn handshake_headers(given: &[KasHeader]) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    let agent = crate::user_agent();
+    let own = [("user-agent", agent.as_str())];
+    let given = given
+        .iter()
+        .map(|header| (header.name.as_str(), header.value.as_str()));
+    for (name, value) in own.into_iter().chain(given) {
+        let wrong = || Error::Header(name.to_owned());
+        let mut value = HeaderValue::from_str(value).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        headers.append(HeaderName::from_str(name).map_err(|_| wrong())?, value);
+    }
+    Ok(headers)
 }
 
 /// Makes network connections to the server.
@@ -77,25 +95,32 @@ impl Connector {
                 .parse()
                 .map_err(|_| Error::Address(authority.clone()))
         };
+        let websocket = config.kas_address.is_websocket();
+        // What travels inside a WebSocket is plaintext for gRPC.
+        let scheme = if config.kas_address.tls && !websocket {
+            "https"
+        } else {
+            "http"
+        };
         // TLS is the dialer's work; were this URL https, tonic would want to do it again.
         let endpoint = Endpoint::from(uri("http")?)
-            .origin(uri(if config.kas_address.tls {
-                "https"
-            } else {
-                "http"
-            })?)
+            .origin(uri(scheme)?)
             .user_agent(crate::user_agent())
             .map_err(Error::UserAgent)?
             .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
+            .http2_keep_alive_interval(config.keepalive.interval)
+            .keep_alive_timeout(config.keepalive.timeout)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_max_header_list_size(MAX_HEADER_LIST);
         Ok(Self {
             endpoint,
-            dialer: dial::Dialer::try_new(&config.kas_address, &config.kas_tls)?,
+            dialer: dial::Dialer::try_new(
+                &config.kas_address,
+                &config.kas_tls,
+                handshake_headers(&config.kas_headers)?,
+            )?,
             credentials,
         })
     }
@@ -110,7 +135,7 @@ impl Connector {
             uri
         });
         Client {
-            channel: self.endpoint.connect_with_connector_lazy(dialer),
+            channel: GrpcOnly(self.endpoint.connect_with_connector_lazy(dialer)),
             credentials: Arc::clone(&self.credentials),
             dialled,
         }
@@ -120,7 +145,7 @@ impl Connector {
 /// Calls the server over one network connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    channel: Channel,
+    channel: GrpcOnly,
     credentials: Arc<Credentials>,
     dialled: Arc<AtomicU64>,
 }
@@ -147,8 +172,10 @@ impl Client {
         &self,
         requests: impl Stream<Item = ReconcileRequest> + Send + 'static,
     ) -> Result<Streaming<ReconcileResponse>, Status> {
+        // Pages of reports shrink to a fifth. In the tunnel gzip would be the bound, and much there is compressed already.
         let response = RemoteDevelopmentClient::new(self.channel.clone())
             .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
             .reconcile(self.request(requests))
             .await?;
         Ok(response.into_inner())

@@ -29,7 +29,7 @@ use services::Services;
 
 /// So many tunnel connections share one network connection: as many as fit into the window that our server gives to it,
 /// should nobody read what comes on any of them. What goes wrong on one network connection leaves the others alone.
-const STREAMS_PER_CONNECTION: usize = 20;
+const STREAMS_PER_CONNECTION: usize = 15;
 
 /// What happened to a tunnel connection.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub(crate) struct Tunnel {
     pub(crate) readiness: Readiness,
     /// Notified when the server was reached on the control connection.
     pub(crate) reachable: Arc<Notify>,
+    /// See [`Settings::max`].
+    pub(crate) max: usize,
     pub(crate) stop: Stop,
 }
 
@@ -74,10 +76,14 @@ struct Driver {
 impl Driver {
     fn new(tunnel: Tunnel) -> Self {
         let (events, incoming) = mpsc::unbounded_channel();
+        let settings = Settings {
+            max: tunnel.max,
+            ..Settings::default()
+        };
         Self {
             tunnel,
             start: Instant::now(),
-            pool: TunnelPool::new(Settings::default()),
+            pool: TunnelPool::new(settings),
             delays: Delays::default(),
             events,
             incoming,
@@ -154,6 +160,7 @@ impl Driver {
             metrics,
             readiness: _,
             reachable: _,
+            max: _,
             stop: _,
         } = &self.tunnel;
         let connection = Connection {

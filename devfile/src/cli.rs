@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 nothing is wrong (warnings may be there), 1 a devfile has errors, 2 something could
 //! not be read or the command line is wrong.
 
+mod convert;
 mod fetch;
 mod input;
 mod output;
@@ -9,10 +10,12 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use devfile::code::Code;
 use devfile::flatten::{FlattenOptions, Flattened, Style};
 use devfile::render::{self, RenderOptions};
+use devfile::schema::Version;
 use devfile::text::flatten_bytes;
 use devfile::validate::Rules;
 use serde_json::json;
@@ -69,6 +72,19 @@ enum Command {
         namespace: String,
         #[command(flatten)]
         common: Common,
+    },
+    /// Rewrites a devfile for another schemaVersion, or a devcontainer.json as a devfile.
+    Convert(convert::Arguments),
+    /// Prints the JSON schema of a schemaVersion.
+    Schema {
+        /// The schemaVersion.
+        #[arg(default_value = Version::NEWEST.name(), value_parser = version())]
+        version: Version,
+    },
+    /// Prints a script that completes the command line in a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
     },
     /// Explains a diagnostic by its code; without one lists all.
     Explain {
@@ -240,8 +256,27 @@ fn run(command: Command) -> Result<(String, ExitCode), Failure> {
                 &common,
             ))
         }
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Schema { version } => {
+            let schema: serde_json::Value =
+                serde_json::from_str(version.json_schema()).map_err(|error| error.to_string())?;
+            Ok((output::value(&schema, Format::Json), ExitCode::SUCCESS))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "devfile", &mut script);
+            let script = String::from_utf8_lossy(&script).into_owned();
+            Ok((script, ExitCode::SUCCESS))
+        }
         Command::Explain { code } => explain(code.as_deref()),
     }
+}
+
+/// Reads the name of a schemaVersion, and offers all of them.
+fn version() -> impl TypedValueParser<Value = Version> {
+    PossibleValuesParser::new(Version::ALL.map(Version::name))
+        .map(|name| Version::parse(&name).unwrap_or(Version::NEWEST))
 }
 
 fn one(input: &str, options: &FlattenOptions) -> Result<(String, Flattened), Failure> {
@@ -283,7 +318,7 @@ fn validate(
     Ok((text, ExitCode::from(code)))
 }
 
-/// Prints what came out, diagnostics and notes to standard error, and the value to standard output.
+/// Prints what is told to standard error, and gives the value for standard output.
 fn result(
     name: &str,
     flattened: &Flattened,
@@ -296,14 +331,9 @@ fn result(
         diagnostics: flattened.diagnostics.clone(),
     };
     let code = outcome.exit_code();
-    if !flattened.diagnostics.is_empty() || !notes.is_empty() {
-        let color = common.color() && std::io::stderr().is_terminal();
-        let mut text = output::diagnostics(&flattened.diagnostics, color);
-        for note in notes {
-            text.push_str(&format!("note: {note}\n"));
-        }
-        let _ = std::io::stderr().write_all(text.as_bytes());
-    }
+    let color = common.color() && std::io::stderr().is_terminal();
+    let told = output::beside(&flattened.diagnostics, notes, common.output, color);
+    let _ = std::io::stderr().write_all(told.as_bytes());
     let text = value.map_or_else(String::new, |value| output::value(&value, common.output));
     (text, ExitCode::from(code))
 }

@@ -88,6 +88,12 @@ codes! {
 
     DocumentKind "document-kind" Error Schema "The document is neither a devfile nor a DevWorkspace or its template."
         "A devfile starts with schemaVersion; the other forms have apiVersion workspace.devfile.io/v1alpha2 and kind DevWorkspaceTemplate or DevWorkspace."
+    JsonSyntax "json-syntax" Error Schema "The text is no JSON with comments."
+        "A devcontainer.json is JSON with // and /* */ comments; a comma may stand behind the last element."
+    ImageUnknown "image-unknown" Error Schema "A devcontainer.json does not say which image its container has."
+        "It builds one, or takes it from Docker Compose; neither is done here. Build the image and name it: devfile convert --image registry.example.org/team/image:tag."
+    WorkspaceFieldUnused "workspace-field-unused" Warning Schema "A field of a DevWorkspace beside its template is not used."
+        "Only the template and the contributions become part of the result. Whether a workspace is started and which routing class it has is said when it is rendered."
     SchemaVersionMissing "schema-version-missing" Error Schema "The devfile does not say its schemaVersion."
         "schemaVersion is the one field every devfile needs. The newest is 2.3.0."
     SchemaVersionUnknown "schema-version-unknown" Error Schema "No schema has this version."

@@ -177,6 +177,12 @@ impl<'a> Reporter<'a> {
                 .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    /// Whether every error that was added has this code.
+    pub(crate) fn has_no_errors_but(&self, code: Code) -> bool {
+        let is_other = |it: &Diagnostic| it.severity == Severity::Error && it.code != code;
+        !self.found.iter().any(is_other)
+    }
+
     /// All that was found, in the order of the text.
     #[must_use]
     pub fn finish(self) -> Vec<Diagnostic> {

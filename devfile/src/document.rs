@@ -1,9 +1,9 @@
 //! One text to one checked document: its form, its version, its tree.
 
 use crate::code::Code;
-use crate::diagnostic::Reporter;
+use crate::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::model::Devfile;
-use crate::node::{Node, Trail, Value};
+use crate::node::{Entry, Node, Trail, Value};
 use crate::schema::{self, Version};
 use crate::yaml;
 
@@ -84,15 +84,77 @@ fn contribution(node: &Node) -> Node {
 
 /// Reads and checks one text. `None` when it cannot be used; why is in the reporter.
 pub(crate) fn read(number: u32, reporter: &mut Reporter<'_>) -> Option<Document> {
-    let root = yaml::read(number, reporter)?;
+    checked(number, reporter).filter(|_| !reporter.has_errors())
+}
+
+/// The same, but also gives a document whose mistakes hide no others, with quotes where they are missing: what else is
+/// wrong can then be told at once.
+pub(crate) fn read_or_mend(number: u32, reporter: &mut Reporter<'_>) -> Option<Document> {
+    let mut document = checked(number, reporter)?;
     if reporter.has_errors() {
+        let sources = reporter.sources();
+        let (schema, content) = match document.form {
+            Form::Devfile => (document.version.schema(), Some(&mut document.root)),
+            Form::DevWorkspace => (schema::dev_workspace(), Some(&mut document.root)),
+            Form::Template => (schema::template(), document.root.get_mut("spec")),
+        };
+        let content = content?;
+        schema::mend(schema, content, sources);
+        let mut rest = Reporter::new(sources);
+        schema::check(schema, content, &Trail::ROOT, &mut rest);
+        if !rest.finish().iter().all(hides_nothing) {
+            return None;
+        }
+    }
+    Some(document)
+}
+
+/// Whether a mistake against the schema leaves the meaning of all else as it is. A field that is unknown at the top may
+/// be a misspelt list of components or commands, which others would then not find.
+fn hides_nothing(found: &Diagnostic) -> bool {
+    match found.code {
+        Code::PatternMismatch | Code::TextTooLong | Code::RepeatedItem => true,
+        Code::UnknownField => found.path.contains(['.', '[']),
+        _ => found.severity == Severity::Warning,
+    }
+}
+
+/// Tells of the fields beside the template of a DevWorkspace that say something else than is done without them.
+fn beside_template(root: &Node, reporter: &mut Reporter<'_>) {
+    let Some(spec) = root.get("spec") else {
+        return;
+    };
+    let is_default =
+        |entry: &Entry| entry.key == "started" && entry.node.value != Value::Bool(false);
+    for entry in ["started", "routingClass"]
+        .iter()
+        .filter_map(|key| spec.entry(key))
+    {
+        if !is_default(entry) {
+            reporter.add(
+                Code::WorkspaceFieldUnused,
+                entry.place,
+                &Trail::ROOT.key("spec").key(&entry.key),
+                format!("{} is not part of what is flattened", entry.key),
+                None,
+            );
+        }
+    }
+}
+
+fn checked(number: u32, reporter: &mut Reporter<'_>) -> Option<Document> {
+    let root = yaml::read(number, reporter)?;
+    if !reporter.has_no_errors_but(Code::DuplicateKey) {
         return None;
     }
     let (form, version) = identify(&root, reporter)?;
     let trail = Trail::ROOT;
     match form {
         Form::Devfile => schema::check(version.schema(), &root, &trail, reporter),
-        Form::DevWorkspace => schema::check(schema::dev_workspace(), &root, &trail, reporter),
+        Form::DevWorkspace => {
+            schema::check(schema::dev_workspace(), &root, &trail, reporter);
+            beside_template(&root, reporter);
+        }
         Form::Template => match root.get("spec") {
             Some(spec) => schema::check(schema::template(), spec, &trail.key("spec"), reporter),
             None => reporter.add(
@@ -104,7 +166,7 @@ pub(crate) fn read(number: u32, reporter: &mut Reporter<'_>) -> Option<Document>
             ),
         },
     }
-    (!reporter.has_errors()).then_some(Document {
+    Some(Document {
         form,
         version,
         number,
@@ -195,19 +257,9 @@ fn identify(root: &Node, reporter: &mut Reporter<'_>) -> Option<(Form, Version)>
 }
 
 /// The typed form of a content that fits its schema.
-pub(crate) fn typed(content: &Node, reporter: &mut Reporter<'_>) -> Option<Devfile> {
-    match serde_json::from_value(content.to_json()) {
-        Ok(devfile) => Some(devfile),
-        // Only after overriding can something stand here that no schema has seen.
-        Err(error) => {
-            reporter.add(
-                Code::WrongType,
-                content.place,
-                &Trail::ROOT,
-                format!("this is no devfile: {error}"),
-                None,
-            );
-            None
-        }
-    }
+///
+/// # Errors
+/// Only after overriding can something stand here that no schema has seen.
+pub(crate) fn typed(content: &Node) -> Result<Devfile, String> {
+    serde_json::from_value(content.to_json()).map_err(|error| error.to_string())
 }

@@ -145,7 +145,7 @@ impl Default for FlattenOptions {
 pub struct Flattened {
     /// The result, if nothing stood against it.
     pub devfile: Option<Devfile>,
-    /// The same as a tree whose values know where they come from.
+    /// The same as a tree whose values know where they come from, if the text fits its schema.
     pub tree: Option<Node>,
     /// Form of the document.
     pub form: Option<Form>,
@@ -182,12 +182,15 @@ pub fn flatten(
         main_version: Version::NEWEST,
     };
     let main = work.read(name, text);
+    // What is wrong with the text alone stands against a result, but not against looking for more.
+    let told = work.diagnostics.len();
+    let fits = !has_errors(&work.diagnostics);
     let (form, version) = (
         main.as_ref().map(|main| main.form),
         main.as_ref().map(|main| main.version),
     );
     let tree = main.and_then(|main| work.main(main));
-    let devfile = tree.as_ref().and_then(|tree| work.finish(tree));
+    let devfile = tree.as_ref().and_then(|tree| work.finish(tree, told));
     let Work {
         sources,
         mut diagnostics,
@@ -197,7 +200,7 @@ pub fn flatten(
     let usable = !has_errors(&diagnostics);
     Flattened {
         devfile: devfile.filter(|_| usable),
-        tree,
+        tree: tree.filter(|_| fits),
         form,
         version,
         sources,
@@ -266,7 +269,7 @@ impl Work<'_> {
 
     fn read(&mut self, name: &str, text: &str) -> Option<Document> {
         let number = self.sources.add(Source::new(name, text));
-        self.report(|reporter| document::read(number, reporter))
+        self.report(|reporter| document::read_or_mend(number, reporter))
     }
 
     fn main(&mut self, main: Document) -> Option<Node> {
@@ -310,16 +313,24 @@ impl Work<'_> {
         Some(content)
     }
 
-    fn finish(&mut self, tree: &Node) -> Option<Devfile> {
-        if has_errors(&self.diagnostics) {
+    /// Checks what came out, unless an error beyond the first `told` diagnostics stands against it.
+    fn finish(&mut self, tree: &Node, told: usize) -> Option<Devfile> {
+        let (of_text, of_imports) = self.diagnostics.split_at(told);
+        if has_errors(of_imports) {
             return None;
         }
+        let devfile = match document::typed(tree) {
+            Ok(devfile) => devfile,
+            Err(_) if has_errors(of_text) => return None,
+            Err(error) => {
+                let message = format!("this is no devfile: {error}");
+                self.error(Code::WrongType, tree.place, &Trail::ROOT, message);
+                return None;
+            }
+        };
         let rules = self.options.rules;
-        self.report(|reporter| {
-            let devfile = document::typed(tree, reporter)?;
-            validate(&devfile, tree, rules, reporter);
-            Some(devfile)
-        })
+        self.report(|reporter| validate(&devfile, tree, rules, reporter));
+        Some(devfile)
     }
 
     /// Draws parents and plugins into a content, on all levels.

@@ -3,6 +3,7 @@
 #![doc = include_str!("../DECISIONS.md")]
 
 pub mod code;
+pub mod convert;
 pub mod diagnostic;
 pub mod document;
 #[cfg(test)]

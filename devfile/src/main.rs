@@ -1,4 +1,4 @@
-//! `devfile validate|flatten|render|explain`.
+//! `devfile validate|flatten|render|convert|schema|completions|explain`.
 
 mod cli;
 

@@ -16,22 +16,26 @@ mod pod;
 mod projects;
 mod resources;
 mod storage;
+mod unused;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::model::{ComponentKind, Devfile, Endpoint};
+use crate::model::{ComponentKind, Devfile};
 
 pub use dev_workspace::dev_workspace;
 pub use editor::{EDITOR_ENDPOINT, PlacedEditor};
 pub(crate) use kubernetes::kubernetes_objects;
+pub(crate) use names::slug;
 pub use names::{cut_name, workspace_name};
 pub use options::{
     Editor, Entrypoint, OverridePolicy, ProjectClone, RenderOptions, ResourceDefaults,
     StorageDefaults, WorkspaceUser,
 };
+pub(crate) use pod::IDLE;
 
 /// What a renderer accepts but does not do, or does in another way than might be expected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -136,23 +140,37 @@ impl fmt::Display for RenderError {
 
 impl std::error::Error for RenderError {}
 
-/// DevWorkspace Operator's choice for all volumes at once.
-const STORAGE_TYPE: &str = "controller.devfile.io/storage-type";
-
-/// Collects notes while rendering.
+/// Collects notes while rendering, each once: a component that runs twice is told of once.
 #[derive(Debug, Default)]
-struct Notes(Vec<Note>);
+pub(crate) struct Notes {
+    pub(crate) list: Vec<Note>,
+    known: BTreeSet<Note>,
+}
 
 impl Notes {
-    fn add(&mut self, path: impl Into<String>, what: impl Into<String>, why: impl Into<String>) {
+    pub(crate) fn add(
+        &mut self,
+        path: impl Into<String>,
+        what: impl Into<String>,
+        why: impl Into<String>,
+    ) {
         let note = Note {
             path: path.into(),
             what: what.into(),
             why: why.into(),
         };
-        if !self.0.contains(&note) {
-            self.0.push(note);
+        if self.known.insert(note.clone()) {
+            self.list.push(note);
         }
+    }
+}
+
+/// The path of a key of free-form values; one with dots would read as several.
+pub(crate) fn attribute_path(front: &str, key: &str) -> String {
+    if key.contains(['.', '[', ' ']) || key.is_empty() {
+        format!("{front}{key:?}")
+    } else {
+        format!("{front}{key}")
     }
 }
 
@@ -168,59 +186,17 @@ pub fn render(devfile: &Devfile, options: &RenderOptions) -> Result<Rendered, Re
     }
     let mut notes = Notes::default();
     for component in &devfile.components {
-        let path = format!("components[name={}]", component.name);
-        match &component.kind {
-            ComponentKind::Plugin(_) => {
-                return Err(RenderError::NotFlattened {
-                    component: component.name.clone(),
-                });
-            }
-            ComponentKind::Image(_) => notes.add(
-                format!("{path}.image"),
-                "the image is not built",
-                "images are built before a workspace starts",
-            ),
-            ComponentKind::Custom(_) => notes.add(
-                format!("{path}.custom"),
-                "the component is left out",
-                "only the tool that defines it knows it",
-            ),
-            ComponentKind::Container(container) => {
-                let annotated = container
-                    .endpoints
-                    .iter()
-                    .filter(|it| !it.annotation.is_empty());
-                for Endpoint { name, .. } in annotated {
-                    notes.add(
-                        format!("{path}.container.endpoints[name={name}].annotation"),
-                        "it is left out",
-                        "no object is made for a single endpoint; annotation.service is for the Service of all",
-                    );
-                }
-            }
-            ComponentKind::Kubernetes(own) | ComponentKind::Openshift(own) => {
-                if !own.endpoints.is_empty() {
-                    notes.add(
-                        format!("{path}.{}.endpoints", component.kind.name()),
-                        "they are not opened",
-                        "its objects bring Services of their own",
-                    );
-                }
-            }
-            ComponentKind::Volume(_) => {}
+        if let ComponentKind::Plugin(_) = component.kind {
+            return Err(RenderError::NotFlattened {
+                component: component.name.clone(),
+            });
         }
-    }
-    if devfile.attributes.contains_key(STORAGE_TYPE) {
-        notes.add(
-            format!("attributes.{STORAGE_TYPE:?}"),
-            "it has no effect",
-            "each volume is a claim or ephemeral as its component says; only DevWorkspace Operator knows types of storage",
-        );
     }
     let plan = lifecycle::plan(devfile, &mut notes);
     let storage = storage::plan(devfile, options, &mut notes);
     let own = kubernetes::render(devfile, options, &plan, &mut notes)?;
     let (placement, placed) = editor::place(devfile, options, &plan, &mut notes)?.unzip();
+    unused::tell(devfile, options, &plan, placed.is_some(), &mut notes);
     let parts = pod::Parts {
         devfile,
         options,
@@ -238,7 +214,7 @@ pub fn render(devfile: &Devfile, options: &RenderOptions) -> Result<Rendered, Re
     objects.extend(pods.iter().map(|pod| pod.deployment(options)));
     Ok(Rendered {
         objects,
-        notes: notes.0,
+        notes: notes.list,
         editor: placed,
     })
 }

@@ -4,6 +4,7 @@
 //! what would be right. A test makes sure that a newer schema does not bring a keyword this reader does not know.
 
 mod check;
+mod mend;
 mod pattern;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 pub(crate) use check::{check, nearest};
+pub(crate) use mend::mend;
 use pattern::Pattern;
 
 /// One schema, or the part of it for one value.
@@ -69,6 +71,16 @@ enum Additional {
     Schema(Box<Schema>),
 }
 
+/// What a schema says of a field.
+pub(crate) enum Field<'a> {
+    /// It has this schema.
+    Known(&'a Schema),
+    /// It may hold anything.
+    Free,
+    /// It may not be there.
+    Unknown,
+}
+
 /// All that the schemas say in an alternative is which field makes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +89,33 @@ struct Alternative {
 }
 
 impl Schema {
-    fn one_of_names(&self) -> impl Iterator<Item = &str> {
+    /// What is said of a field.
+    pub(crate) fn field(&self, key: &str) -> Field<'_> {
+        match (self.properties.get(key), &self.additional_properties) {
+            (Some(schema), _) => Field::Known(schema),
+            (None, Some(Additional::Schema(schema))) => Field::Known(schema),
+            (None, Some(Additional::Allowed(false))) => Field::Unknown,
+            (None, Some(Additional::Allowed(true)) | None) => Field::Free,
+        }
+    }
+
+    /// What is said of a list's elements.
+    pub(crate) fn items(&self) -> Option<&Self> {
+        self.items.as_deref()
+    }
+
+    /// The fields that must be there.
+    pub(crate) fn required(&self) -> &[String] {
+        &self.required
+    }
+
+    /// Whether a text is one of those that may stand here.
+    pub(crate) fn allows(&self, text: &str) -> bool {
+        self.allowed.is_empty() || self.allowed.iter().any(|allowed| allowed == text)
+    }
+
+    /// The fields of which there is exactly one.
+    pub(crate) fn one_of_names(&self) -> impl Iterator<Item = &str> {
         self.one_of
             .iter()
             .map(|alternative| alternative.required[0].as_str())
@@ -128,6 +166,12 @@ impl Version {
         }
     }
 
+    /// The published JSON schema, without titles and descriptions.
+    #[must_use]
+    pub fn json_schema(self) -> &'static str {
+        self.slot_and_text().1
+    }
+
     /// Reads a `schemaVersion`. What follows a hyphen does not count.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -137,14 +181,18 @@ impl Version {
 
     pub(crate) fn schema(self) -> &'static Schema {
         static SCHEMAS: [OnceLock<Schema>; 4] = [const { OnceLock::new() }; 4];
+        let (slot, text) = self.slot_and_text();
+        SCHEMAS[slot].get_or_init(|| load(text))
+    }
+
+    fn slot_and_text(self) -> (usize, &'static str) {
         // 2.2.1 and 2.3.0 changed descriptions only.
-        let (slot, text) = match self {
+        match self {
             Self::V2_0_0 => (0, include_str!("../schemas/devfile-2.0.0.json")),
             Self::V2_1_0 => (1, include_str!("../schemas/devfile-2.1.0.json")),
             Self::V2_2_0 | Self::V2_2_1 => (2, include_str!("../schemas/devfile-2.2.0.json")),
             Self::V2_2_2 | Self::V2_3_0 => (3, include_str!("../schemas/devfile-2.2.2.json")),
-        };
-        SCHEMAS[slot].get_or_init(|| load(text))
+        }
     }
 }
 

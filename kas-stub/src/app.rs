@@ -26,7 +26,7 @@ use crate::{
     directory::Directory,
     fetch::Fetcher,
     git::{Git, guard::Policy},
-    listener::{self, Audience, ConnectionInfo, Lifetime, Source},
+    listener::{self, Audience, ConnectionInfo, ConnectionTiming, Lifetime, Source},
     metrics::Metrics,
     observability::Observability,
     proxy::Proxy,
@@ -80,6 +80,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         agent_listen_address,
         people_listen_address,
         observability_listen_address,
+        agent_connection_age_s,
         external_url,
         agent_url,
         tls_san,
@@ -149,7 +150,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     };
     let git_cache = data_dir.join("git");
     create_folder(&git_cache)?;
-    let stop_grace = timing.stop_grace;
+    let (stop_grace, keepalive) = (timing.stop_grace, timing.keepalive);
     let git = Arc::new(Git::new(git_cache, git_policy, timing.git_timeout));
     let fetcher = Fetcher::new(git_policy, timing.fetch_timeout);
     let configurations = Arc::new(Configurations::new(
@@ -176,7 +177,6 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         partial_interval: Duration::from_secs(workspace_defaults.partial_interval_s),
         metrics: Arc::clone(&metrics),
         external_url: Arc::clone(&external_url),
-        stopping: lifetime.stopping.clone(),
     });
     let proxy = Arc::new(Proxy::new(
         Arc::clone(&directory),
@@ -227,10 +227,14 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     }
     .router();
 
+    let connections = ConnectionTiming {
+        age: Duration::from_secs(agent_connection_age_s),
+        keepalive,
+    };
     let plaintext = |address: SocketAddr| allow_plaintext || address.ip().is_loopback();
     let people_service = {
         let proxy = Arc::clone(&proxy);
-        move |info: ConnectionInfo| {
+        move |info: ConnectionInfo, _| {
             let (access, proxy) = (Arc::clone(&access), Arc::clone(&proxy));
             PeopleService::new(access, proxy, api.clone(), info)
         }
@@ -242,9 +246,10 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
             tls: Some(tls.agents),
             plaintext: plaintext(agents_at),
         },
+        connections,
         Arc::clone(&metrics),
         lifetime.clone(),
-        move |info: ConnectionInfo| agent_services.for_connection(info.id),
+        move |info: ConnectionInfo, ending| agent_services.for_connection(info.id, ending),
     ));
     lifetime.tasks.spawn(listener::accept(
         Audience::People,
@@ -253,6 +258,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
             tls: Some(tls.people),
             plaintext: plaintext(people_at),
         },
+        connections,
         Arc::clone(&metrics),
         lifetime.clone(),
         people_service.clone(),
@@ -260,6 +266,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     lifetime.tasks.spawn(listener::accept(
         Audience::Socket,
         Source::Unix(socket_listener),
+        connections,
         Arc::clone(&metrics),
         lifetime.clone(),
         people_service,
@@ -271,9 +278,10 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
             tls: None,
             plaintext: true,
         },
+        connections,
         Arc::clone(&metrics),
         lifetime.clone(),
-        move |_| TowerToHyperService::new(observability_router.clone()),
+        move |_, _| TowerToHyperService::new(observability_router.clone()),
     ));
     lifetime
         .tasks

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+pub use crate::listener::Keepalive;
 pub use editors::EditorSettings;
 pub use workspaces::WorkspaceDefaults;
 
@@ -21,7 +22,7 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_DATA_DIR", value_name = "DIR")]
     pub data_dir: PathBuf,
 
-    /// Where agents connect (gRPC; TLS and plaintext on one port).
+    /// Where agents connect (gRPC, as it is or in a WebSocket; TLS and plaintext on one port).
     #[arg(
         long,
         env = "KAS_STUB_AGENT_LISTEN_ADDRESS",
@@ -45,15 +46,27 @@ pub struct ServeConfig {
     )]
     pub observability_listen_address: SocketAddr,
 
+    /// How long an agent's connection may carry new calls, in seconds (1 to 2592000). Older ones are replaced by new ones, so
+    /// that agents spread over servers that were added; calls that run on them go on.
+    #[arg(
+        long = "agent-connection-age",
+        env = "KAS_STUB_AGENT_CONNECTION_AGE",
+        value_name = "SECONDS",
+        default_value_t = DEFAULT_CONNECTION_AGE,
+        value_parser = clap::value_parser!(u64).range(1..=2_592_000)
+    )]
+    pub agent_connection_age_s: u64,
+
     /// The address under which people reach this server; links and kubeconfigs carry it
     /// [default: https:// and the address listened on].
     #[arg(long, env = "KAS_STUB_EXTERNAL_URL", value_name = "URL")]
     pub external_url: Option<HttpUrl>,
 
-    /// The address that agents are told to connect to, grpc:// or grpcs://
+    /// The address that agents are told to connect to: grpcs:// or grpc://, or wss:// or ws:// with a path where a proxy
+    /// in front takes only HTTP/1.1
     /// [default: grpcs:// and the address listened on].
     #[arg(long, env = "KAS_STUB_AGENT_URL", value_name = "URL")]
-    pub agent_url: Option<GrpcUrl>,
+    pub agent_url: Option<AgentUrl>,
 
     /// Further names for the server's own certificate (repeatable).
     #[arg(
@@ -123,6 +136,9 @@ pub struct ServeConfig {
     pub timing: Timing,
 }
 
+/// GitLab's server: 2 h.
+const DEFAULT_CONNECTION_AGE: u64 = 2 * 60 * 60;
+
 /// Resolves to loopback without any DNS entry, in browsers.
 const DEFAULT_WORKSPACES_DOMAIN: &str = "workspaces.localhost";
 
@@ -148,6 +164,8 @@ pub struct Timing {
     pub find_tunnel: Duration,
     /// How long a stopping server lets running requests go on.
     pub stop_grace: Duration,
+    /// How silent agents are noticed.
+    pub keepalive: Keepalive,
 }
 
 impl Default for Timing {
@@ -158,6 +176,7 @@ impl Default for Timing {
             fetch_timeout: Duration::from_secs(15),
             find_tunnel: Duration::from_secs(20),
             stop_grace: Duration::from_secs(5),
+            keepalive: Keepalive::default(),
         }
     }
 }
@@ -170,6 +189,7 @@ impl ServeConfig {
             data_dir: data_dir.into(),
             agent_listen_address: any_port,
             people_listen_address: any_port,
+            agent_connection_age_s: DEFAULT_CONNECTION_AGE,
             observability_listen_address: any_port,
             external_url: None,
             agent_url: None,
@@ -193,9 +213,13 @@ impl ServeConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpUrl(Origin);
 
-/// `grpc://` or `grpcs://`, a host, a port perhaps.
+/// `grpc://`, `grpcs://`, `ws://` or `wss://`, a host, a port perhaps; the latter two with a path perhaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrpcUrl(Origin);
+pub struct AgentUrl {
+    origin: Origin,
+    /// With its slash; empty without a WebSocket.
+    path: String,
+}
 
 /// A DNS name in lowercase, without a dot at its end; an internationalised one in its ASCII form (`xn--…`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,10 +289,10 @@ impl HttpUrl {
     }
 }
 
-impl GrpcUrl {
+impl AgentUrl {
     /// The host alone, an IPv6 address without brackets.
     pub fn host(&self) -> &str {
-        self.0.bare_host()
+        self.origin.bare_host()
     }
 }
 
@@ -322,11 +346,36 @@ impl FromStr for HttpUrl {
     }
 }
 
-impl FromStr for GrpcUrl {
+impl FromStr for AgentUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Origin::parse(text, ["grpcs", "grpc"]).map(Self)
+        let is_websocket = text.starts_with("wss://") || text.starts_with("ws://");
+        if !is_websocket {
+            let origin = Origin::parse(text, ["grpcs", "grpc"])
+                .map_err(|error| format!("{error}, or wss://HOST[:PORT]/PATH"))?;
+            return Ok(Self {
+                origin,
+                path: String::new(),
+            });
+        }
+        // The path is the agent's to ask for exactly: it is kept as it is written.
+        let after_scheme = text.find("://").map_or(0, |place| place + 3);
+        let path = text[after_scheme..].find('/');
+        let (origin, path) = match path {
+            Some(place) => text.split_at(after_scheme + place),
+            None => (text, "/"),
+        };
+        let origin = Origin::parse(origin, ["wss", "ws"])?;
+        let is_path = http::uri::PathAndQuery::try_from(path)
+            .is_ok_and(|parsed| parsed.query().is_none() && !path.contains('#'));
+        if !is_path {
+            return Err("expected wss://HOST[:PORT]/PATH without a query".to_owned());
+        }
+        Ok(Self {
+            origin,
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -336,9 +385,9 @@ impl fmt::Display for HttpUrl {
     }
 }
 
-impl fmt::Display for GrpcUrl {
+impl fmt::Display for AgentUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write!(f, "{}{}", self.origin, self.path)
     }
 }
 
@@ -371,7 +420,31 @@ mod tests {
         ] {
             assert!(wrong.parse::<HttpUrl>().is_err(), "{wrong}");
         }
-        assert!("wss://a".parse::<GrpcUrl>().is_err());
-        assert!("grpcs://10.89.0.1:8150".parse::<GrpcUrl>().is_ok());
+    }
+
+    #[test]
+    fn agents_are_led_to_grpc_or_a_websocket_with_its_path() {
+        for (text, shown) in [
+            ("grpcs://10.89.0.1:8150/", "grpcs://10.89.0.1:8150"),
+            ("wss://a.example", "wss://a.example/"),
+            (
+                "ws://a:1/-/kubernetes-agent/",
+                "ws://a:1/-/kubernetes-agent/",
+            ),
+            ("wss://[::1]:1/x", "wss://[::1]:1/x"),
+        ] {
+            let url: AgentUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+        }
+        for wrong in [
+            "https://a",
+            "grpcs://a/b",
+            "wss://a/?q",
+            "wss://u@a/",
+            "wss:///x",
+        ] {
+            let error = wrong.parse::<AgentUrl>().unwrap_err();
+            assert!(error.contains("wss://"), "{wrong}: {error}");
+        }
     }
 }

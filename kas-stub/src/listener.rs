@@ -1,6 +1,8 @@
-//! Accepts connections and serves HTTP on them: TLS and plaintext on one port, told apart by the first byte.
+//! Accepts connections and serves HTTP on them: TLS and plaintext on one port, told apart by the first byte. Agents may put
+//! their HTTP/2 connection into a WebSocket, on the same port too (`websocket`).
 
 mod io;
+mod websocket;
 
 use std::{
     convert::Infallible,
@@ -10,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -37,6 +40,8 @@ use io::Io;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection: a record of type handshake. No HTTP request begins so.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// What a TLS server says to who does not begin with TLS: a fatal alert, protocol_version. HTTP/2 has no such word.
+const TLS_ALERT: [u8; 7] = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
 /// After a failed accept, usually for want of file descriptors: others may close meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -50,12 +55,13 @@ const MAX_OBSERVABILITY_CONNECTIONS: usize = 100;
 const MAX_SOCKET_CONNECTIONS: usize = 100;
 
 /// Window of one HTTP/2 stream of an agent, the bytes under way before their reader takes them. HTTP/2's own 64 KiB stall a
-/// link that is fast or distant: one round trip of 50 ms would bound a body to 1 MiB/s. 6 MiB fill a line of 1 Gbit/s there.
-const AGENT_STREAM_WINDOW: u32 = 6 * 1024 * 1024;
+/// link that is fast or distant: one round trip of 50 ms would bound a body to 1 MiB/s. 8 MiB fill a line of 1 Gbit/s there, though only half
+/// of it is opened anew at a time.
+const AGENT_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 /// Window of a whole agent connection. hyper's 1 MiB would let one unread stream stop all others on its connection, the
-/// agent's configuration too; this leaves room for all 20 tunnels that our agent has on one connection, should nobody read
+/// agent's configuration too; this leaves room for all 15 tunnels that our agent has on one connection, should nobody read
 /// any of them, and bounds what an agent can make us hold.
-const AGENT_CONNECTION_WINDOW: u32 = 21 * AGENT_STREAM_WINDOW;
+const AGENT_CONNECTION_WINDOW: u32 = 16 * AGENT_STREAM_WINDOW;
 /// Window of one HTTP/2 stream of a person: an upload.
 const PEOPLE_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 /// Window of a whole connection of a person: a few uploads at a time.
@@ -136,6 +142,37 @@ pub(crate) enum Source {
     Unix(UnixListener),
 }
 
+/// How long an agent's connection lives, and how it is seen that it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionTiming {
+    /// No new calls begin on an older one (GOAWAY).
+    pub(crate) age: Duration,
+    pub(crate) keepalive: Keepalive,
+}
+
+/// HTTP/2 pings: a peer that is silently gone is noticed, and nothing on the way forgets an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The peer was silent for so long: it is asked.
+    pub interval: Duration,
+    /// It has not answered for so long: it is gone.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    /// Proxies and routers commonly forget a connection that was idle for 60 s.
+    fn default() -> Self {
+        Self {
+            interval: PING_INTERVAL,
+            timeout: PING_TIMEOUT,
+        }
+    }
+}
+
+/// Of one connection: cancelled after the peer was told (GOAWAY) to begin nothing more on it, because it is old or the
+/// server stops. What waits for something to do then ends; what does something goes on.
+pub(crate) type EndingToken = CancellationToken;
+
 /// What all accept loops share.
 #[derive(Clone, Debug)]
 pub(crate) struct Lifetime {
@@ -150,11 +187,12 @@ pub(crate) struct Lifetime {
 pub(crate) async fn accept<F, S, B>(
     audience: Audience,
     source: Source,
+    timing: ConnectionTiming,
     metrics: Arc<Metrics>,
     lifetime: Lifetime,
     service: F,
 ) where
-    F: Fn(ConnectionInfo) -> S + Clone + Send + 'static,
+    F: Fn(ConnectionInfo, EndingToken) -> S + Clone + Send + 'static,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Send
         + 'static,
@@ -187,8 +225,20 @@ pub(crate) async fn accept<F, S, B>(
         lifetime.tasks.spawn(async move {
             let serve = async move {
                 let handshake = accepted.handshake(audience);
-                if let Some(Some((io, info))) = stopping.run_until_cancelled(handshake).await {
-                    serve(audience, io, service(info), stopping).await;
+                let Some(Some((io, info))) = stopping.run_until_cancelled(handshake).await else {
+                    return;
+                };
+                let ending = Ending {
+                    stopping,
+                    age: (audience == Audience::Agents).then(|| goaway_after(timing.age, info.id)),
+                    told: EndingToken::new(),
+                };
+                if audience == Audience::Agents {
+                    serve_agent(io, info, service, timing.keepalive, ending).await;
+                } else {
+                    let builder = builder(audience, Keepalive::default());
+                    let service = service(info, ending.told.clone());
+                    serve(audience, builder, io, service, ending).await;
                 }
             };
             killing.run_until_cancelled(serve).await;
@@ -267,7 +317,7 @@ impl Accepted {
                 }
                 Some(_) | None if plaintext => Ok(Some((Io::Plain(stream), false))),
                 Some(_) | None => {
-                    refuse_plaintext(audience, stream).await;
+                    refuse_plaintext(audience, first[0], stream).await;
                     Ok(None)
                 }
             }
@@ -309,15 +359,23 @@ fn keep_alive(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
 }
 
-/// Says why, to somebody with a browser or curl.
-async fn refuse_plaintext(audience: Audience, mut stream: TcpStream) {
-    if audience == Audience::People {
-        let answer =
+/// Says why: to somebody with a browser or curl, and to an agent that is told to connect without TLS.
+async fn refuse_plaintext(audience: Audience, first: u8, mut stream: TcpStream) {
+    let answer: &[u8] = match (audience, first) {
+        (Audience::People, _) => {
             b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
-            This port speaks HTTPS: use https:// (or start the server with --allow-plaintext).\n";
-        let _ = stream.write_all(answer).await;
-        let _ = stream.shutdown().await;
-    }
+            This port speaks HTTPS: use https:// (or start the server with --allow-plaintext).\n"
+        }
+        // The first byte of `GET`.
+        (Audience::Agents, b'G') => {
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+            This port speaks TLS: use wss:// or grpcs:// (or start the server with --allow-plaintext).\n"
+        }
+        (Audience::Agents, _) => &TLS_ALERT,
+        (Audience::Observability | Audience::Socket, _) => return,
+    };
+    let _ = stream.write_all(answer).await;
+    let _ = stream.shutdown().await;
 }
 
 fn next_connection_id() -> ConnectionId {
@@ -325,12 +383,69 @@ fn next_connection_id() -> ConnectionId {
     NEXT.fetch_add(1, Relaxed)
 }
 
-/// Serves one connection until it ends; a stopping server lets its running requests end first.
+/// Serves an agent's connection: HTTP/2, as it comes or inside a WebSocket.
+async fn serve_agent<F, S, B>(
+    io: Io,
+    info: ConnectionInfo,
+    service: F,
+    keepalive: Keepalive,
+    ending: Ending,
+) where
+    F: Fn(ConnectionInfo, EndingToken) -> S,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let audience = Audience::Agents;
+    let inside_service = service(info, ending.told.clone());
+    let (front, mut upgrade) = websocket::Front::new(service(info, ending.told.clone()));
+    let outside = builder(audience, keepalive);
+    serve(audience, outside, io, front, ending.clone()).await;
+    if let Some(tunnel) = upgrade.tunnel().await {
+        let inside = builder(audience, keepalive).http2_only();
+        serve(audience, inside, tunnel, inside_service, ending).await;
+    }
+}
+
+/// Between four fifths of the age and all of it, other for each connection, so that those that came together do not all
+/// come back together.
+fn goaway_after(age: Duration, id: ConnectionId) -> Duration {
+    // Fibonacci hashing: ids that follow each other lie far apart.
+    let spread = u32::try_from(id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).unwrap_or(0);
+    age.mul_f64(1.0 - 0.2 * f64::from(spread) / f64::from(u32::MAX))
+}
+
+/// When and how the peer of a connection is told to begin nothing more.
+#[derive(Clone, Debug)]
+struct Ending {
+    stopping: CancellationToken,
+    age: Option<Duration>,
+    told: EndingToken,
+}
+
+impl Ending {
+    async fn due(&self) {
+        match self.age {
+            None => self.stopping.cancelled().await,
+            Some(age) => {
+                let old = tokio::time::sleep(age);
+                self.stopping.run_until_cancelled(old).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends; one that is told to end (it is old, or the server stops) lets its running requests
+/// end first, however long they take.
 async fn serve<S, B>(
     audience: Audience,
+    builder: auto::Builder<TokioExecutor>,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: S,
-    stopping: CancellationToken,
+    ending: Ending,
 ) where
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Send
@@ -339,14 +454,20 @@ async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let builder = builder(audience);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = stopping.cancelled() => {
+        () = ending.due() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // Its GOAWAY is on its way before anything that waits is ended: the peer begins that anew elsewhere.
+            match futures::poll!(connection.as_mut()) {
+                Poll::Ready(result) => result,
+                Poll::Pending => {
+                    ending.told.cancel();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = result {
@@ -354,7 +475,7 @@ async fn serve<S, B>(
     }
 }
 
-fn builder(audience: Audience) -> auto::Builder<TokioExecutor> {
+fn builder(audience: Audience, keepalive: Keepalive) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let (stream_window, connection_window, streams) = match audience {
         Audience::Agents => (AGENT_STREAM_WINDOW, AGENT_CONNECTION_WINDOW, AGENT_STREAMS),
@@ -379,10 +500,27 @@ fn builder(audience: Audience) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(streams)
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_BYTES)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
-    match audience {
-        Audience::Agents => builder.http2_only(),
-        Audience::People | Audience::Observability | Audience::Socket => builder,
+        .keep_alive_interval(keepalive.interval)
+        .keep_alive_timeout(keepalive.timeout);
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_moment_end_in_different_ones() {
+        let age = Duration::from_secs(1000);
+        let mut ends: Vec<_> = (1..=100).map(|id| goaway_after(age, id)).collect();
+        ends.sort_unstable();
+        assert!(ends[0] >= age.mul_f64(0.8) && ends[99] <= age);
+        // 200 s for 100 connections: never ten at once.
+        let tenths = ends.windows(10).map(|some| some[9] - some[0]);
+        assert!(
+            tenths
+                .min()
+                .is_some_and(|least| least > Duration::from_secs(5))
+        );
     }
 }

@@ -81,7 +81,8 @@ impl Tls {
             }
         };
         Ok(Self {
-            agents: server_config(&certificate, &key, &["h2"])?,
+            // HTTP/1.1 for those that come in a WebSocket.
+            agents: server_config(&certificate, &key, &["h2", "http/1.1"])?,
             people: server_config(&certificate, &key, &["h2", "http/1.1"])?,
             trusted_pem: read(&trusted)?.into(),
         })

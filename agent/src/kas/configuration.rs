@@ -9,10 +9,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::Client;
 use super::health::{Health, chain};
 use super::registration::Presence;
-use super::{Client, PING_INTERVAL, PING_TIMEOUT};
 use crate::backoff::Delays;
+use crate::config::Keepalive;
 use crate::configuration::Configuration;
 use crate::convert;
 use crate::drain::Stop;
@@ -21,11 +22,8 @@ use crate::readiness::Readiness;
 
 /// While the token is refused, its file is looked at this often: a new one is taken up without waiting for the next try.
 const TOKEN_CHECK: Duration = Duration::from_secs(2);
-/// GitLab's server sends even its headers only with a changed configuration. A call that lived until now has survived a
-/// ping, which a frozen server does not answer; a shorter time would only show that its machine accepts connections.
-const SILENT_ANSWER: Duration = PING_INTERVAL
-    .saturating_add(PING_TIMEOUT)
-    .saturating_add(Duration::from_secs(5));
+/// Beyond the time in which a frozen server is noticed.
+const SILENCE_MARGIN: Duration = Duration::from_secs(5);
 const CALL: &str = "configuration";
 
 /// What the loop needs.
@@ -35,6 +33,7 @@ pub(crate) struct Follow {
     pub(crate) presence: Presence,
     pub(crate) configuration: watch::Sender<Option<Arc<Configuration>>>,
     pub(crate) health: Arc<Health>,
+    pub(crate) keepalive: Keepalive,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
     /// Whom to tell that the server answers: tunnel and registration.
@@ -103,7 +102,7 @@ impl Follow {
                 self.answered();
                 responses
             }
-            () = tokio::time::sleep(SILENT_ANSWER) => {
+            () = tokio::time::sleep(self.silent_answer()) => {
                 self.answered();
                 call.await?
             }
@@ -115,6 +114,12 @@ impl Follow {
             }
         }
         Ok(())
+    }
+
+    /// GitLab's server sends even its headers only with a changed configuration. A call that lived until now has survived a
+    /// ping, which a frozen server does not answer; a shorter time would only show that its machine accepts connections.
+    fn silent_answer(&self) -> Duration {
+        self.keepalive.interval + self.keepalive.timeout + SILENCE_MARGIN
     }
 
     fn answered(&self) {

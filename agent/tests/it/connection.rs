@@ -1,13 +1,19 @@
 //! The connection to the server: how it begins, breaks, and comes back.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use agent::config::{Secret, TokenSource};
+use agent::config::{KasHeader, Secret, TokenSource};
 use proto::agentcfg::LogLevel;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tonic::transport::Identity;
 
 use crate::api_server::Relay;
-use crate::fixture::{Certificate, Cluster, Log, World, eventually, metric, page, start_agent};
+use crate::fixture::{
+    Certificate, Cluster, Log, World, eventually, metric, page, start_agent, within,
+};
 use crate::kas::{BACK_WITHIN, Kas, configuration};
 
 #[tokio::test]
@@ -184,4 +190,165 @@ async fn a_token_that_is_given_is_in_no_line_of_the_log() {
     .await;
     assert!(log.with("hush").is_empty());
     drop(world);
+}
+
+/// Answers every connection's first bytes with `answer`; gives those bytes.
+async fn answering(answer: &'static [u8]) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (heard, hearing) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut first = vec![0; 4096];
+            let count = stream.read(&mut first).await.unwrap_or(0);
+            stream.write_all(answer).await.ok();
+            // Until the other end has read it: closing earlier could be a reset.
+            let heard = heard.clone();
+            tokio::spawn(async move {
+                heard
+                    .send(String::from_utf8_lossy(&first[..count]).into_owned())
+                    .ok();
+                while stream.read(&mut first).await.is_ok_and(|count| count > 0) {}
+            });
+        }
+    });
+    (address, hearing)
+}
+
+#[tokio::test]
+async fn what_is_no_agent_server_is_named_with_what_to_do() {
+    let cases: [(&str, &str, &[u8], &str); 6] = [
+        (
+            "ws",
+            "/-/kubernetes-agent",
+            b"HTTP/1.1 301 Moved Permanently\r\nLocation: /-/kubernetes-agent/\r\nContent-Length: 0\r\n\r\n",
+            "needs the slash at its end",
+        ),
+        (
+            "ws",
+            "/",
+            b"HTTP/1.1 308 Permanent Redirect\r\nLocation: https://kas.example.com/\r\nContent-Length: 0\r\n\r\n",
+            "use --kas-address=wss://kas.example.com:443/",
+        ),
+        (
+            "ws",
+            "/",
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+            "the agent server behind it is not",
+        ),
+        (
+            "grpc",
+            "",
+            b"HTTP/1.1 302 Found\r\nLocation: https://kas.example.com/\r\n\r\n",
+            "answers with HTTP/1.1 instead of HTTP/2",
+        ),
+        ("grpc", "", &[0x15, 3, 3, 0, 2, 2, 70], "use grpcs://"),
+        ("grpcs", "", b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS"),
+    ];
+    let cluster = Cluster::start().await;
+    for (scheme, path, answer, expected) in cases {
+        let log = Log::of_this_test();
+        let (address, _heard) = answering(answer).await;
+        let mut config = cluster.config(address);
+        config.kas_address = format!("{scheme}://{address}{path}").parse().unwrap();
+        config.kas_tls.insecure_skip_verify = config.kas_address.tls;
+        let agent = start_agent(config).await;
+        eventually(expected, async || !log.with(expected).is_empty()).await;
+        assert_eq!(page(&agent, "/readiness").await.0, 503);
+    }
+}
+
+#[tokio::test]
+async fn headers_for_a_proxy_go_with_the_handshake_and_the_token_does_not() {
+    let (address, mut heard) = answering(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").await;
+    let cluster = Cluster::start().await;
+    let mut config = cluster.config(address);
+    config.kas_address = format!("ws://{address}/agents/").parse().unwrap();
+    config.kas_headers = vec![KasHeader {
+        name: "x-proxy-key".to_owned(),
+        value: "hush".to_owned(),
+    }];
+    let log = Log::of_this_test();
+    let agent = start_agent(config).await;
+    let head = within("a handshake", heard.recv()).await.unwrap();
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("get /agents/ http/1.1\r\n"), "{head}");
+    for line in [
+        "x-proxy-key: hush".to_owned(),
+        "sec-websocket-protocol: ws-tunnel".to_owned(),
+        format!("user-agent: gitlab-agent/v{}", agent::config::VERSION),
+    ] {
+        assert!(head.contains(&line), "{line} in {head}");
+    }
+    assert!(!head.contains("authorization"), "{head}");
+    eventually("the reason", async || !log.with("503").is_empty()).await;
+    assert!(log.with("hush").is_empty());
+    drop(agent);
+}
+
+#[tokio::test]
+async fn a_replaced_authority_is_taken_up_without_a_restart() {
+    let log = Log::of_this_test();
+    let certificate = Certificate::new("127.0.0.1");
+    let identity = Identity::from_pem(&certificate.pem, &certificate.key_pem);
+    let kas = Kas::start_with(Some(identity)).await;
+    let cluster = Cluster::start().await;
+    let ca = cluster.folder.path().join("kas-ca.crt");
+    std::fs::write(&ca, Certificate::new("127.0.0.1").pem).unwrap();
+    let mut config = cluster.config(kas.address);
+    config.kas_address = format!("grpcs://{}", kas.address).parse().unwrap();
+    config.kas_tls.ca_cert_file = Some(ca.clone());
+    let agent = start_agent(config).await;
+    eventually("the reason", async || {
+        !log.with("--kas-ca-cert-file").is_empty()
+    })
+    .await;
+    // Half written: the authorities stay as they were.
+    std::fs::write(&ca, "-----BEGIN CERT").unwrap();
+    eventually("a complaint", async || {
+        !log.with("stay as they were").is_empty()
+    })
+    .await;
+    std::fs::write(&ca, &certificate.pem).unwrap();
+    eventually("readiness", async || {
+        page(&agent, "/readiness").await.0 == 200
+    })
+    .await;
+    assert_eq!(log.with("stay as they were").len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_of_a_proxy_over_http_2_is_no_word_of_the_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(async |_| {
+                let response = http::Response::builder()
+                    .status(302)
+                    .header("location", "https://sign-in.example.com/")
+                    .body(http_body_util::Empty::<bytes::Bytes>::new());
+                Ok::<_, std::convert::Infallible>(response.unwrap())
+            });
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(
+                hyper::server::conn::http2::Builder::new(executor)
+                    .serve_connection(stream, service),
+            );
+        }
+    });
+    let cluster = Cluster::start().await;
+    let log = Log::of_this_test();
+    let agent = start_agent(cluster.config(address)).await;
+    eventually("the redirect in the log", async || {
+        !log.with("https://sign-in.example.com/").is_empty()
+    })
+    .await;
+    let line = &log.with("https://sign-in.example.com/")[0];
+    assert!(
+        line.contains("302") && line.contains("no connection to the server"),
+        "{line}"
+    );
+    drop(agent);
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use agent::app::Agent;
-use agent::config::{ClusterAccess, Config, KasTls, LogFormat, Pod, Secret, TokenSource};
+use agent::config::{
+    ClusterAccess, Config, KasTls, Keepalive, LogFormat, Pod, Secret, TokenSource,
+};
 use agent::module::Module;
 use agent::telemetry::LogLevels;
 use tempfile::TempDir;
@@ -116,6 +118,8 @@ impl Cluster {
                 service_account: None,
             },
             user_access: None,
+            max_tunnels: 500,
+            keepalive: Keepalive::default(),
             drain_timeout: Duration::from_secs(10),
             log_format: LogFormat::Text,
         }

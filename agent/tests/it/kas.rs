@@ -99,6 +99,15 @@ impl Asked {
     }
 }
 
+/// GitLab's server gzips every message.
+macro_rules! gzipping {
+    ($server:expr) => {
+        $server
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
+    };
+}
+
 /// A scripted server that listens.
 pub(crate) struct Kas {
     pub(crate) address: SocketAddr,
@@ -174,18 +183,11 @@ impl Kas {
                 .unwrap();
         }
         let router = server
-            .add_service(AgentConfigurationServer::new(service.clone()))
-            .add_service(AgentRegistrarServer::new(service.clone()))
-            .add_service(ReverseTunnelServer::new(service.clone()))
-            .add_service(
-                RemoteDevelopmentServer::new(service.clone())
-                    .accept_compressed(CompressionEncoding::Gzip),
-            )
-            .add_service(
-                GitlabAccessServer::new(service)
-                    .accept_compressed(CompressionEncoding::Gzip)
-                    .send_compressed(CompressionEncoding::Gzip),
-            );
+            .add_service(gzipping!(AgentConfigurationServer::new(service.clone())))
+            .add_service(gzipping!(AgentRegistrarServer::new(service.clone())))
+            .add_service(gzipping!(ReverseTunnelServer::new(service.clone())))
+            .add_service(gzipping!(RemoteDevelopmentServer::new(service.clone())))
+            .add_service(gzipping!(GitlabAccessServer::new(service)));
         tokio::spawn(async move {
             tokio::select! {
                 result = router.serve_with_incoming(TcpIncoming::from(listener)) => result.unwrap(),

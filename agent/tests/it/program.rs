@@ -116,10 +116,7 @@ async fn the_program_logs_at_the_configured_level_and_ends_when_asked() {
 async fn a_wrong_command_line_says_what_would_be_right() {
     let cases: [(&[&str], &str); 3] = [
         (&[], "--kas-address"),
-        (
-            &["--kas-address=wss://kas"],
-            "not supported yet; use grpcs://",
-        ),
+        (&["--kas-address=grpcs://kas/path/"], "use wss://kas/path/"),
         (&["--kas-address=grpc://kas"], "give --kubeconfig"),
     ];
     for (arguments, expected) in cases {

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use devfile::diagnostic::{Diagnostic, Severity, has_errors};
+use devfile::render::Note;
 use serde_json::{Value, json};
 
 /// Form of the output.
@@ -90,22 +91,36 @@ pub(super) fn outcomes(all: &[Outcome], format: Format, color: bool) -> String {
     text
 }
 
+/// What is told beside a result: for people, or for programs.
+pub(super) fn beside(
+    diagnostics: &[Diagnostic],
+    notes: &[Note],
+    format: Format,
+    color: bool,
+) -> String {
+    if format != Format::Text {
+        return value(&json!({"diagnostics": diagnostics, "notes": notes}), format);
+    }
+    let mut text = self::diagnostics(diagnostics, color);
+    for note in notes {
+        text.push_str(&printable(&format!("note: {note}\n")));
+    }
+    text
+}
+
+/// A text without what steers a terminal: what stands in a devfile must not.
+pub(super) fn printable(text: &str) -> String {
+    let steers = |c: char| c.is_control() && c != '\n';
+    text.chars()
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
 /// Diagnostics for people.
 pub(super) fn diagnostics(all: &[Diagnostic], color: bool) -> String {
     let mut text = String::new();
     for diagnostic in all {
-        // What stands in a devfile must not steer the terminal.
-        let shown: String = diagnostic
-            .to_string()
-            .chars()
-            .map(|c| {
-                if c.is_control() && c != '\n' {
-                    '\u{fffd}'
-                } else {
-                    c
-                }
-            })
-            .collect();
+        let shown = printable(&diagnostic.to_string());
         if color {
             let (word, code) = match diagnostic.severity {
                 Severity::Error => ("error[", "31;1"),

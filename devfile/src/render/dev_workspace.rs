@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Notes, RenderError, RenderOptions, Rendered, metadata, names};
+use super::{Notes, RenderError, RenderOptions, Rendered, attribute_path, metadata, names};
 use crate::document::API_VERSION;
-use crate::model::{CommandKind, ComponentKind, Devfile, KubernetesSource, ProjectSource};
+use crate::model::{
+    CommandKind, ComponentKind, Devfile, Endpoint, KubernetesSource, ProjectSource, Protocol,
+};
 
 /// Renders to one DevWorkspace object. What an operator of a certain version does not do is in the notes.
 ///
@@ -49,7 +51,7 @@ pub fn dev_workspace(devfile: &Devfile, options: &RenderOptions) -> Result<Rende
     });
     Ok(Rendered {
         objects: vec![object],
-        notes: notes.0,
+        notes: notes.list,
         editor: None,
     })
 }
@@ -101,7 +103,22 @@ fn fit(template: &mut Devfile, notes: &mut Notes) {
     }
 }
 
+/// Attributes that operators read since a version.
+const NEWER_ATTRIBUTES: [(&str, &str); 2] = [
+    ("controller.devfile.io/use-starter-project", "0.22.0"),
+    ("controller.devfile.io/bootstrap-devworkspace", "0.25.0"),
+];
+
 fn tell(template: &Devfile, notes: &mut Notes) {
+    for (attribute, version) in NEWER_ATTRIBUTES {
+        if template.attributes.contains_key(attribute) {
+            notes.add(
+                attribute_path("attributes.", attribute),
+                format!("operators before {version} ignore it"),
+                "they do not know this attribute",
+            );
+        }
+    }
     if !template.dependent_projects.is_empty() {
         notes.add(
             "dependentProjects",
@@ -138,6 +155,9 @@ fn tell(template: &Devfile, notes: &mut Notes) {
                 );
             }
             ComponentKind::Container(container) => {
+                for one in &container.endpoints {
+                    endpoint(one, &format!("{path}.endpoints[name={}]", one.name), notes);
+                }
                 if container.has_dedicated_pod() {
                     notes.add(
                         format!("{path}.dedicatedPod"),
@@ -182,11 +202,50 @@ fn tell(template: &Devfile, notes: &mut Notes) {
             "they do not support the event",
         );
     }
+    for (event, ids) in [
+        ("preStart", &events.pre_start),
+        ("postStart", &events.post_start),
+        ("preStop", &events.pre_stop),
+    ] {
+        let commands = ids.iter().filter_map(|id| template.command(id));
+        for command in commands {
+            match &command.kind {
+                CommandKind::Composite(_) => notes.add(
+                    format!("events.{event}"),
+                    format!("operators refuse {}", command.id),
+                    "they take no composite commands in events; name its commands one by one",
+                ),
+                CommandKind::Exec(exec) if !exec.env.is_empty() => notes.add(
+                    format!("commands[id={}].exec.env", command.id),
+                    "operators refuse it in an event",
+                    "they set it only with the setting postStartTimeout, since 0.37.0",
+                ),
+                _ => {}
+            }
+        }
+    }
     if events.post_start.len() > 1 {
         notes.add(
             "events.postStart",
             "operators before 0.20.0 take one command for each container",
             "they refuse several",
+        );
+    }
+}
+
+fn endpoint(endpoint: &Endpoint, path: &str, notes: &mut Notes) {
+    if endpoint.protocol() == Protocol::Udp {
+        notes.add(
+            format!("{path}.protocol"),
+            "operators open the port as TCP",
+            "they know no other ports",
+        );
+    }
+    if !endpoint.annotation.is_empty() {
+        notes.add(
+            format!("{path}.annotation"),
+            "operators before 0.31.0 ignore it",
+            "they do not set annotations of Ingresses",
         );
     }
 }

@@ -12,9 +12,9 @@ use crate::quantity::Quantity;
 /// The name of the editor's endpoint, by which it is found.
 pub const EDITOR_ENDPOINT: &str = "editor";
 /// GitLab's attribute of the container for the editor.
-const INJECT: &str = "gl/inject-editor";
+pub(super) const INJECT: &str = "gl/inject-editor";
 /// The attribute for the same in devfiles of DevWorkspaces; `false` keeps the editor out of a container.
-const MERGE: &str = "controller.devfile.io/merge-contribution";
+pub(super) const MERGE: &str = "controller.devfile.io/merge-contribution";
 const VOLUME: &str = "editor";
 const INIT_CONTAINER: &str = "inject-editor";
 /// Copying needs little; what is written counts as used until it is on the disk.

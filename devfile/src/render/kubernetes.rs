@@ -108,7 +108,13 @@ pub(super) fn render(
 /// Puts an object into the workspace's namespace, with its labels and annotations.
 fn owned(mut object: Value, options: &RenderOptions, path: &str, notes: &mut Notes) -> Value {
     if let Value::Object(fields) = &mut object {
-        fields.remove("status");
+        if fields.remove("status").is_some() {
+            notes.add(
+                format!("{path}.inlined"),
+                "status is left out",
+                "the cluster writes it",
+            );
+        }
         if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
             let other = metadata
                 .get("namespace")
@@ -129,7 +135,13 @@ fn owned(mut object: Value, options: &RenderOptions, path: &str, notes: &mut Not
                 "resourceVersion",
                 "uid",
             ] {
-                metadata.remove(key);
+                if metadata.remove(key).is_some() {
+                    notes.add(
+                        format!("{path}.inlined"),
+                        format!("metadata.{key} is left out"),
+                        "objects of a workspace are applied and removed together",
+                    );
+                }
             }
             for (key, ours) in [
                 ("labels", &options.labels),
@@ -142,8 +154,15 @@ fn owned(mut object: Value, options: &RenderOptions, path: &str, notes: &mut Not
                     Some(Value::Object(values)) => values,
                     _ => Map::new(),
                 };
-                for (key, value) in ours {
-                    values.insert(key.clone(), value.clone().into());
+                for (name, value) in ours {
+                    let theirs = values.insert(name.clone(), value.clone().into());
+                    if theirs.is_some_and(|theirs| theirs != value.as_str()) {
+                        notes.add(
+                            format!("{path}.inlined"),
+                            format!("metadata.{key} {name:?} gets another value"),
+                            "the objects of a workspace are found by it",
+                        );
+                    }
                 }
                 metadata.insert(key.into(), Value::Object(values));
             }

@@ -9,6 +9,9 @@ use super::{Editor, Notes};
 /// Where the output of commands after the start is kept in a container.
 pub(super) const POST_START_LOG: &str = "/tmp/devfile-post-start.log";
 
+/// How long a Pod that is stopped may take.
+pub(super) const GRACE_SECONDS: u32 = 10;
+
 /// Where the output of the editor is kept in a container.
 pub(super) const EDITOR_LOG: &str = "/tmp/devfile-editor.log";
 /// An editor's log begins anew with the start after it grew beyond this.
@@ -21,6 +24,8 @@ const EDITOR_DELAY_SECONDS: u32 = 60;
 pub(super) struct Plan<'a> {
     /// Command and component of each init container, in order.
     pub(super) init: Vec<(&'a str, &'a str)>,
+    /// Ids of the commands that an event runs, those of composites among them.
+    pub(super) run: BTreeSet<&'a str>,
     /// Kubernetes components that are applied before the start.
     pub(super) applied: BTreeSet<&'a str>,
     /// Containers that run before the start only.
@@ -48,16 +53,6 @@ pub(super) fn plan<'a>(devfile: &'a Devfile, notes: &mut Notes) -> Plan<'a> {
         if let CommandKind::Exec(exec) = &command.kind {
             plan.exec_targets.insert(&exec.component);
         }
-        match &command.kind {
-            CommandKind::Custom(_) | CommandKind::VscodeTask(_) | CommandKind::VscodeLaunch(_) => {
-                notes.add(
-                    format!("commands[id={}].{}", command.id, command.kind.name()),
-                    "the command is left out",
-                    "only the tool that defines it knows it",
-                );
-            }
-            CommandKind::Exec(_) | CommandKind::Apply(_) | CommandKind::Composite(_) => {}
-        }
     }
     let Some(events) = &devfile.events else {
         return plan;
@@ -69,7 +64,7 @@ pub(super) fn plan<'a>(devfile: &'a Devfile, notes: &mut Notes) -> Plan<'a> {
     ] {
         for id in ids {
             let mut path = Vec::new();
-            steps(devfile, id, false, &mut path, scripts);
+            steps(devfile, id, false, &mut path, &mut plan.run, scripts);
         }
         if scripts.len() > 1 {
             notes.add(
@@ -78,6 +73,13 @@ pub(super) fn plan<'a>(devfile: &'a Devfile, notes: &mut Notes) -> Plan<'a> {
                 "containers of a Pod start and stop together",
             );
         }
+    }
+    if !plan.pre_stop.is_empty() {
+        notes.add(
+            "events.preStop",
+            format!("commands that take longer than {GRACE_SECONDS} s are ended"),
+            "the grace period of the Pod is over then; pod-overrides may set another one",
+        );
     }
     if !events.post_stop.is_empty() {
         notes.add(
@@ -106,6 +108,7 @@ fn pre_start<'a>(devfile: &'a Devfile, ids: &'a [String], plan: &mut Plan<'a>, n
         let Some(command) = devfile.command(id) else {
             continue;
         };
+        plan.run.insert(&command.id);
         match &command.kind {
             CommandKind::Composite(composite) => {
                 if composite.parallel == Some(true) {
@@ -175,11 +178,13 @@ fn steps<'a>(
     id: &str,
     parallel: bool,
     path: &mut Vec<String>,
+    run: &mut BTreeSet<&'a str>,
     scripts: &mut BTreeMap<&'a str, Vec<Step<'a>>>,
 ) {
     let Some(command) = devfile.command(id) else {
         return;
     };
+    run.insert(&command.id);
     match &command.kind {
         CommandKind::Exec(exec) => {
             scripts.entry(&exec.component).or_default().push(Step {
@@ -193,7 +198,7 @@ fn steps<'a>(
             path.push(command.id.clone());
             let parallel = parallel || composite.parallel == Some(true);
             for id in &composite.commands {
-                steps(devfile, id, parallel, path, scripts);
+                steps(devfile, id, parallel, path, run, scripts);
             }
             path.pop();
         }

@@ -34,6 +34,13 @@ pub(super) fn is_workspace_name(name: &str) -> bool {
         && name.chars().all(inner)
 }
 
+/// Lower-case letters, digits and hyphens of a text, none at its ends; nothing if it has none.
+pub(crate) fn slug(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let fitting = lower.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    fitting.trim_matches('-').to_owned()
+}
+
 /// A workspace's name for a devfile: its own, made to fit.
 #[must_use]
 pub fn workspace_name(devfile: &Devfile) -> String {
@@ -42,18 +49,13 @@ pub fn workspace_name(devfile: &Devfile) -> String {
         .as_ref()
         .and_then(|metadata| metadata.name.as_deref())
         .unwrap_or_default();
-    let fitting: String = own
-        .to_ascii_lowercase()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
-    let fitting = fitting.trim_matches('-');
+    let fitting = slug(own);
     let fitting = if fitting.is_empty() {
         "workspace".to_owned()
     } else if fitting.starts_with(|c: char| c.is_ascii_digit()) {
         format!("w-{fitting}")
     } else {
-        fitting.to_owned()
+        fitting
     };
     cut_name(&fitting, MAX_WORKSPACE_NAME)
 }

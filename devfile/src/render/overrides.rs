@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::{Notes, RenderOptions};
 use crate::model::{Attributes, Component, Devfile};
 
-const CONTAINER: &str = "container-overrides";
-const POD: &str = "pod-overrides";
+pub(super) const CONTAINER: &str = "container-overrides";
+pub(super) const POD: &str = "pod-overrides";
 
 /// Lists of a Pod that are merged by a key; all others are replaced.
 const KEYED_LISTS: [(&str, &str); 6] = [
@@ -149,7 +149,7 @@ fn read(
     notes: &mut Notes,
 ) -> Option<Map<String, Value>> {
     let value = match attributes.get(key)? {
-        Value::String(text) => serde_json::from_str(text).ok()?,
+        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
         value => value.clone(),
     };
     match value {

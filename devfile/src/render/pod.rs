@@ -19,7 +19,7 @@ const POD_LABEL: &str = "devfile.io/pod";
 const MAIN: &str = "main";
 
 /// Waits until it is told to end, and ends at once then.
-const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
+pub(crate) const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
 
 /// One Pod of a workspace with all that is made from it.
 pub(super) struct Pod {
@@ -159,7 +159,11 @@ impl Parts<'_> {
         if !options.pod_annotations.is_empty() {
             head.insert("annotations".into(), json!(options.pod_annotations));
         }
-        let owners: Vec<&Component> = members.iter().map(|(component, _)| *component).collect();
+        let mut owners: Vec<&Component> = members.iter().map(|(component, _)| *component).collect();
+        if is_main {
+            let before = |it: &&Component| self.plan.init_only.contains(it.name.as_str());
+            owners.extend(self.devfile.components.iter().filter(before));
+        }
         overrides::pod(self.devfile, &owners, options, &mut spec, &mut head, notes);
 
         let annotations = |pick: fn(&crate::model::Annotation) -> &BTreeMap<String, String>| {
@@ -207,7 +211,10 @@ impl Parts<'_> {
         spec.insert("automountServiceAccountToken".into(), false.into());
         // Variables for every Service of the namespace could hide the devfile's own.
         spec.insert("enableServiceLinks".into(), false.into());
-        spec.insert("terminationGracePeriodSeconds".into(), 10.into());
+        spec.insert(
+            "terminationGracePeriodSeconds".into(),
+            lifecycle::GRACE_SECONDS.into(),
+        );
         if let Some(account) = &options.service_account {
             spec.insert("serviceAccountName".into(), account.clone().into());
         }

@@ -39,6 +39,18 @@ add_remote() {
 }
 "#;
 
+/// All projects to work on, each with its path in the devfile.
+pub(super) fn listed(devfile: &Devfile) -> impl Iterator<Item = (String, &Project)> {
+    let lists = [
+        ("projects", &devfile.projects),
+        ("dependentProjects", &devfile.dependent_projects),
+    ];
+    lists.into_iter().flat_map(|(list, projects)| {
+        let path = move |project: &Project| format!("{list}[name={}]", project.name);
+        projects.iter().map(move |project| (path(project), project))
+    })
+}
+
 /// The folder of the first project, or the root if there is none.
 pub(super) fn project_source(devfile: &Devfile, options: &RenderOptions, root: &str) -> String {
     let root = root.trim_end_matches('/');
@@ -65,7 +77,7 @@ pub(super) fn clone_container(
     storage: &Storage,
     notes: &mut Notes,
 ) -> Result<Option<Value>, RenderError> {
-    for project in devfile.projects.iter().chain(&devfile.dependent_projects) {
+    for (_, project) in listed(devfile) {
         if path_escapes(project.folder()).is_some() {
             return Err(RenderError::ClonePath {
                 project: project.name.clone(),
@@ -73,20 +85,9 @@ pub(super) fn clone_container(
             });
         }
     }
-    for project in &devfile.starter_projects {
-        notes.add(
-            format!("starterProjects[name={}]", project.name),
-            "it is not cloned",
-            "starter projects are for new projects; none was chosen",
-        );
-    }
     let Some(clone) = &options.project_clone else {
-        for project in devfile.projects.iter().chain(&devfile.dependent_projects) {
-            notes.add(
-                format!("projects[name={}]", project.name),
-                "it is not cloned",
-                "no image to clone with is set",
-            );
+        for (path, _) in listed(devfile) {
+            notes.add(path, "it is not cloned", "no image to clone with is set");
         }
         return Ok(None);
     };
@@ -125,8 +126,7 @@ fn calls(devfile: &Devfile, clone: &ProjectClone, notes: &mut Notes) -> Vec<Stri
         calls.push(call(name, "origin", address, revision.as_deref()));
     }
     let taken = |folder: &str| clone.repositories.iter().any(|(name, _, _)| name == folder);
-    for project in devfile.projects.iter().chain(&devfile.dependent_projects) {
-        let path = format!("projects[name={}]", project.name);
+    for (path, project) in listed(devfile) {
         let git = match &project.source {
             ProjectSource::Git(git) | ProjectSource::Github(git) => git,
             ProjectSource::Zip(_) => {
@@ -161,12 +161,12 @@ fn calls(devfile: &Devfile, clone: &ProjectClone, notes: &mut Notes) -> Vec<Stri
             );
             continue;
         }
-        calls.extend(git_calls(project.folder(), git));
+        calls.extend(git_calls(project.folder(), git, &path, notes));
     }
     calls
 }
 
-fn git_calls(folder: &str, git: &Git) -> Vec<String> {
+fn git_calls(folder: &str, git: &Git, path: &str, notes: &mut Notes) -> Vec<String> {
     let checkout = git.checkout_from.as_ref();
     let chosen = checkout.and_then(|checkout| checkout.remote.as_deref());
     let first = chosen
@@ -176,6 +176,19 @@ fn git_calls(folder: &str, git: &Git) -> Vec<String> {
         return Vec::new();
     };
     let revision = checkout.and_then(|checkout| checkout.revision.as_deref());
+    for (is_said, field, what) in [
+        (
+            revision.is_some_and(is_option),
+            "checkoutFrom.revision",
+            "the default branch is checked out",
+        ),
+        (is_option(remote), "remotes", "the remote is called origin"),
+    ] {
+        if is_said {
+            let why = "Git would take what starts with a hyphen for an option";
+            notes.add(format!("{path}.git.{field}"), what, why);
+        }
+    }
     let mut calls = vec![call(folder, remote, address, revision)];
     for (name, address) in git.remotes.iter().filter(|(name, _)| *name != remote) {
         let words = [folder, name, address].map(quoted).join(" ");
@@ -185,15 +198,15 @@ fn git_calls(folder: &str, git: &Git) -> Vec<String> {
 }
 
 fn call(folder: &str, remote: &str, address: &str, revision: Option<&str>) -> String {
-    // What starts with a hyphen would be an option of git.
-    let revision = revision.filter(|text| !text.starts_with('-')).unwrap_or("");
-    let remote = if remote.starts_with('-') {
-        "origin"
-    } else {
-        remote
-    };
+    let revision = revision.filter(|text| !is_option(text)).unwrap_or("");
+    let remote = if is_option(remote) { "origin" } else { remote };
     let words = [folder, remote, address, revision].map(quoted).join(" ");
     format!("clone {words}\n")
+}
+
+/// Whether Git would take a word for an option.
+fn is_option(word: &str) -> bool {
+    word.starts_with('-')
 }
 
 fn quoted(text: &str) -> String {

@@ -281,7 +281,7 @@ fn text_fits(
     trail: &Trail<'_>,
     reporter: &mut Reporter<'_>,
 ) {
-    if !schema.allowed.is_empty() && !schema.allowed.iter().any(|allowed| allowed == text) {
+    if !schema.allows(text) {
         let near = nearest(text, schema.allowed.iter().map(String::as_str));
         reporter.add(
             Code::ValueNotAllowed,

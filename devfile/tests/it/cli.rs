@@ -109,6 +109,17 @@ fn flatten_and_render_print_what_can_be_read_again() {
     let output = devfile(&["render", "--name", "demo", "-o", "json", "-"], GOOD);
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(value["items"].as_array().unwrap().len(), 2);
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(told, serde_json::json!({"diagnostics": [], "notes": []}));
+    let output = devfile(
+        &["render", "-"],
+        "schemaVersion: 2.2.0\ncomponents: [{name: c, attributes: {\"a\\eb\": 1}, container: {image: i}}]\n",
+    );
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.starts_with("note: components[name=c].attributes.a\u{fffd}b: "),
+        "{told}"
+    );
     let output = devfile(&["render", "--to", "devworkspace", "-"], GOOD);
     assert!(text(&output).contains("kind: DevWorkspace"));
     let output = devfile(&["render", "-"], "schemaVersion: 2.2.0\nfoo: 1\n");
@@ -124,4 +135,51 @@ fn explain_tells_about_codes() {
     assert!(text(&output).contains("keep the last one"));
     assert_eq!(devfile(&["explain", "nothing"], "").status.code(), Some(2));
     assert!(text(&devfile(&["explain"], "")).lines().count() > 60);
+}
+
+#[test]
+fn convert_takes_devcontainers_by_their_name_and_tells_what_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("devcontainer.json");
+    std::fs::write(&path, "{\"image\": \"i\", \"features\": {}}").unwrap();
+    let output = devfile(&["convert", "--to", "2.1.0", path.to_str().unwrap()], "");
+    assert_eq!(output.status.code(), Some(0));
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(told.starts_with("note: features: "), "{told}");
+    assert!(text(&output).contains("schemaVersion: \"2.1.0\""));
+    let checked = devfile(&["validate", "-"], &text(&output));
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked));
+
+    let output = devfile(
+        &["convert", "--from", "devcontainer", "-"],
+        "{\"build\": {}}",
+    );
+    assert_eq!(
+        (output.status.code(), text(&output).as_str()),
+        (Some(1), "")
+    );
+    // The result is checked as well.
+    let long = GOOD.replace("2.2.0", "2.0.0").replace(
+        "image: i",
+        "image: i, endpoints: [{name: a-name-of-sixteen, targetPort: 80}]",
+    );
+    let output = devfile(&["convert", "-o", "json", "-"], &long);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(told["diagnostics"][0]["code"], "text-too-long");
+}
+
+#[test]
+fn schemas_and_completions_are_printed() {
+    let output = devfile(&["schema"], "");
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema["properties"]["dependentProjects"].is_object());
+    let output = devfile(&["schema", "2.2.0"], "");
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema["properties"].get("dependentProjects").is_none());
+    assert_eq!(devfile(&["schema", "2.2"], "").status.code(), Some(2));
+    for shell in ["bash", "zsh", "fish"] {
+        let output = devfile(&["completions", shell], "");
+        assert!(text(&output).contains("strict-defaults"), "{shell}");
+    }
 }

@@ -182,3 +182,73 @@ fn diagnostics_are_json_too() {
     );
     assert_eq!(found.diagnostics[0].severity, Severity::Error);
 }
+
+#[test]
+fn what_is_wrong_with_the_text_hides_nothing_else() {
+    let found = read(
+        "schemaVersion: 2.2.0
+components:
+- name: Tools
+  container: {image: i, memoryLimit: 010, cpuLimit: -1, bogus: 1, env: [{name: A, value: on}], volumeMounts: [{name: v}]}
+- name: Tools
+  volume: {size: 1Gi, size: 2Gi}
+commands: [{id: c, exec: {component: tool, commandLine: '{{v}}'}}]
+",
+    );
+    assert_eq!(
+        told(&found),
+        [
+            "pattern-mismatch components[0].name 3:9",
+            "wrong-type components[0].container.memoryLimit 4:38",
+            "wrong-type components[0].container.cpuLimit 4:53",
+            "quantity-negative components[0].container.cpuLimit 4:53",
+            "unknown-field components[0].container.bogus 4:57",
+            "wrong-type components[0].container.env[0].value 4:90",
+            "volume-missing components[0].container.volumeMounts[0].name 4:118",
+            "pattern-mismatch components[1].name 5:9",
+            "duplicate-name components[1].name 5:9",
+            "duplicate-key components[1].volume.size 6:23",
+            "command-component-invalid commands[0].exec.component 7:38",
+            "variable-unknown commands[0].exec.commandLine 7:57",
+        ]
+    );
+    assert!(found.devfile.is_none() && found.tree.is_none());
+}
+
+#[test]
+fn a_misspelt_list_is_not_told_of_everywhere_it_is_missed() {
+    let found = read(
+        "schemaVersion: 2.2.0
+component: [{name: c, container: {image: i}}]
+commands: [{id: a, exec: {component: c, commandLine: x}}]
+",
+    );
+    assert_eq!(told(&found), ["unknown-field component 2:1"]);
+}
+
+#[test]
+fn what_a_dev_workspace_says_beside_its_template_is_told() {
+    let text = |started: bool| {
+        format!(
+            "apiVersion: workspace.devfile.io/v1alpha2
+kind: DevWorkspace
+metadata: {{name: d}}
+spec:
+  started: {started}
+  routingClass: basic
+  template: {{components: [{{name: c, container: {{image: i}}}}]}}
+"
+        )
+    };
+    assert_eq!(
+        told(&read(&text(false))),
+        [
+            "workspace-field-unused spec.started 5:3",
+            "workspace-field-unused spec.routingClass 6:3",
+        ]
+    );
+    assert_eq!(
+        told(&read(&text(true))),
+        ["workspace-field-unused spec.routingClass 6:3"]
+    );
+}

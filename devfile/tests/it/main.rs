@@ -4,12 +4,14 @@
 
 mod cli;
 mod cloning;
+mod convert;
 mod corpus;
 mod decisions;
 mod diagnostics;
 mod editor;
 mod flattening;
 mod limits;
+mod notes;
 mod operator;
 mod render;
 mod reports;

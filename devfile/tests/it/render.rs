@@ -137,6 +137,7 @@ fn a_devfile_becomes_claims_a_service_and_a_deployment() {
     assert_eq!(
         notes(&result),
         [
+            "components[name=tools].container.endpoints[name=web2].exposure",
             "components[name=tools].container.command",
             "projects[name=app]",
         ]
@@ -170,7 +171,7 @@ fn init_containers() {
 components:
 - {name: tools, container: {image: i}}
 - name: prepare
-  attributes: {container-overrides: {resources: {limits: {memory: 10Mi}}}}
+  attributes: {container-overrides: {resources: {limits: {memory: 10Mi}}}, pod-overrides: {spec: {nodeSelector: {a: b}}}}
   container: {image: p, command: [prep]}
 - {name: both, container: {image: b}}
 commands:
@@ -200,6 +201,7 @@ events: {preStart: [all]}
         pod["initContainers"][1]["resources"]["limits"]["memory"],
         "10Mi"
     );
+    assert_eq!(pod["nodeSelector"], json!({"a": "b"}));
 }
 
 #[test]
@@ -340,8 +342,10 @@ components:
     assert_eq!(
         notes(&result),
         [
-            "components[name=k].kubernetes.inlined",
-            "components[name=k].kubernetes.inlined",
+            "components[name=k].kubernetes.inlined", // a namespace
+            "components[name=k].kubernetes.inlined", // an owner
+            "components[name=k].kubernetes.inlined", // a label
+            "components[name=k].kubernetes.inlined", // a kind
             "components[name=later].kubernetes",
         ]
     );
@@ -443,24 +447,4 @@ dependentProjects: [{name: d, git: {remotes: {o: x}}}]
         })]
     );
     assert_eq!(notes(&result), ["metadata", "dependentProjects"]);
-}
-
-#[test]
-fn what_has_no_effect_here_is_noted() {
-    let rendered = rendered(
-        "schemaVersion: 2.2.0
-attributes: {controller.devfile.io/storage-type: ephemeral}
-components:
-- {name: c, container: {image: i, endpoints: [{name: web, targetPort: 80, annotation: {a: b}}]}}
-- {name: k, kubernetes: {deployByDefault: true, endpoints: [{name: e, targetPort: 81}], inlined: '{apiVersion: v1, kind: ConfigMap, metadata: {name: m}}'}}
-",
-    );
-    assert_eq!(
-        notes(&rendered),
-        [
-            "components[name=c].container.endpoints[name=web].annotation",
-            "components[name=k].kubernetes.endpoints",
-            "attributes.\"controller.devfile.io/storage-type\"",
-        ]
-    );
 }

@@ -1,7 +1,9 @@
 //! What people reported about the existing implementations, by the tracker's number.
 
-use devfile::flatten::{FlattenOptions, NoFetch, flatten};
-use devfile::render::{RenderOptions, Rendered, dev_workspace, render};
+use devfile::flatten::{FlattenOptions, NoFetch, Style, flatten};
+use devfile::model::Devfile;
+use devfile::render::{ProjectClone, RenderOptions, Rendered, dev_workspace, render};
+use serde_json::json;
 
 use crate::{library, read, read_with, told};
 
@@ -21,6 +23,126 @@ fn rendered(text: &str) -> Rendered {
 fn container(result: &Rendered, index: usize) -> &serde_json::Value {
     let deployment = result.objects.last().unwrap();
     &deployment["spec"]["template"]["spec"]["containers"][index]
+}
+
+/// The child of a parent, flattened.
+fn with_parent(child: &str, parent: &str) -> Devfile {
+    let found = read_with(child, &FlattenOptions::default(), &[("/w/p.yaml", parent)]);
+    found
+        .devfile
+        .unwrap_or_else(|| panic!("{:#?}", found.diagnostics))
+}
+
+#[test]
+fn devfile_api_1268_an_attribute_with_a_list_in_it_is_overridden_as_a_whole() {
+    let devfile = with_parent(
+        "schemaVersion: 2.2.0
+parent:
+  uri: p.yaml
+  components: [{name: runtime, attributes: {pod-overrides: {spec: {imagePullSecrets: [{name: abcd}]}}}, container: {}}]
+",
+        "schemaVersion: 2.2.0
+components: [{name: runtime, attributes: {pod-overrides: {spec: {imagePullSecrets: [{name: regcred}], hostNetwork: true}}}, container: {image: i}}]
+",
+    );
+    assert_eq!(
+        devfile.components[0].attributes["pod-overrides"],
+        json!({"spec": {"imagePullSecrets": [{"name": "abcd"}]}})
+    );
+}
+
+#[test]
+fn devfile_api_263_an_attribute_that_is_a_mapping_is_overridden_as_a_whole() {
+    let devfile = with_parent(
+        "schemaVersion: 2.2.0
+parent:
+  uri: p.yaml
+  commands: [{id: a, attributes: {obj: {newAttributeField: v}}, exec: {}}]
+",
+        "schemaVersion: 2.2.0
+components: [{name: c, container: {image: i}}]
+commands: [{id: a, attributes: {obj: {attributeField: 9.9}, other: kept}, exec: {component: c, commandLine: x}}]
+",
+    );
+    let command = devfile.command("a").unwrap();
+    assert_eq!(command.attributes["obj"], json!({"newAttributeField": "v"}));
+    assert_eq!(command.attributes["other"], "kept");
+    assert_eq!(
+        serde_json::to_value(command).unwrap()["exec"]["commandLine"],
+        "x"
+    );
+}
+
+#[test]
+fn devfile_registry_401_a_parents_attribute_is_changed_below_parent() {
+    let devfile = with_parent(
+        "schemaVersion: 2.2.0\nparent: {uri: p.yaml, attributes: {controller.devfile.io/storage-type: ephemeral}}\n",
+        "schemaVersion: 2.2.0\nattributes: {controller.devfile.io/storage-type: common}\n",
+    );
+    assert_eq!(
+        devfile.attributes["controller.devfile.io/storage-type"],
+        "ephemeral"
+    );
+}
+
+#[test]
+fn devworkspace_operator_586_volumes_of_one_name_become_the_larger_and_the_kept_one() {
+    let text = "apiVersion: workspace.devfile.io/v1alpha2
+kind: DevWorkspaceTemplate
+metadata: {name: t}
+spec:
+  components:
+  - {name: m2, volume: {size: 1Gi}}
+  - {name: plugin, plugin: {uri: p.yaml}}
+";
+    let plugin =
+        "schemaVersion: 2.2.0\ncomponents: [{name: m2, volume: {size: 2Gi, ephemeral: true}}]\n";
+    let options = FlattenOptions {
+        style: Style::Operator,
+        ..FlattenOptions::default()
+    };
+    let found = read_with(text, &options, &[("/w/p.yaml", plugin)]);
+    let devfile = found.devfile.unwrap();
+    let volumes: Vec<_> = devfile.volumes().collect();
+    let [(component, volume)] = volumes[..] else {
+        panic!("{volumes:?}");
+    };
+    assert_eq!(component.name, "m2");
+    assert_eq!(
+        (volume.size.as_deref(), volume.ephemeral.unwrap_or(false)),
+        (Some("2Gi"), false)
+    );
+    let found = read_with(text, &FlattenOptions::default(), &[("/w/p.yaml", plugin)]);
+    assert_eq!(found.diagnostics[0].code.name(), "merge-conflict");
+}
+
+#[test]
+fn devworkspace_operator_1454_sources_are_there_before_the_start() {
+    let found = read(
+        "schemaVersion: 2.2.0
+components:
+- {name: tools, container: {image: i}}
+- {name: prepare, container: {image: p}}
+commands: [{id: prepare, apply: {component: prepare}}]
+events: {preStart: [prepare]}
+projects: [{name: p, git: {remotes: {o: 'https://g.example/p'}}}]
+",
+    );
+    let mut options = RenderOptions::new("demo", "team");
+    options.project_clone = Some(ProjectClone {
+        image: "git".into(),
+        memory_limit: "256Mi".into(),
+        repositories: Vec::new(),
+    });
+    let result = render(&found.devfile.unwrap(), &options).unwrap();
+    let pod = &result.objects.last().unwrap()["spec"]["template"]["spec"];
+    let names: Vec<&serde_json::Value> = pod["initContainers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|container| &container["name"])
+        .collect();
+    assert_eq!(names, ["project-clone", "prepare-prepare"]);
 }
 
 #[test]

@@ -15,7 +15,6 @@ use proto::{
     prototool::{self, KeyValues, Values},
 };
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{AgentCall, services::caller};
@@ -30,7 +29,6 @@ const CHUNK: usize = 32 * 1024;
 #[derive(Debug)]
 pub(super) struct Access {
     pub(super) remote_development: Json,
-    pub(super) stopping: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -45,7 +43,6 @@ impl GitlabAccess for Access {
         let cut = call.cut.clone();
         let answered = tokio::select! {
             () = cut.cancelled() => return Err(Status::unauthenticated("unauthenticated")),
-            () = self.stopping.cancelled() => return Err(Status::unavailable("server is stopping")),
             answered = self.answer(&call, request.into_inner()) => answered?,
         };
         let sending = match answered {

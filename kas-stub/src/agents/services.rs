@@ -14,7 +14,6 @@ use proto::{
     reverse_tunnel::rpc::{ConnectRequest, reverse_tunnel_server::ReverseTunnel},
 };
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{AgentCall, Clusters, Presence, presence::Connection};
@@ -29,7 +28,6 @@ pub(super) struct Configuration {
     pub(super) configurations: Arc<Configurations>,
     pub(super) presence: Arc<Presence>,
     pub(super) external_url: Arc<str>,
-    pub(super) stopping: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -55,7 +53,6 @@ struct ConfigurationStream {
     states: watch::Receiver<Arc<State>>,
     last_commit: String,
     external_url: Arc<str>,
-    stopping: CancellationToken,
     connection: Connection,
 }
 
@@ -81,7 +78,6 @@ impl AgentConfiguration for Configuration {
             call,
             last_commit: request.commit_id,
             external_url: Arc::clone(&self.external_url),
-            stopping: self.stopping.clone(),
             connection,
         };
         let responses = futures::stream::unfold(Some(stream), |stream| async move {
@@ -103,7 +99,6 @@ impl ConfigurationStream {
             states,
             last_commit,
             external_url,
-            stopping,
             connection: _,
         } = self;
         let differs = |state: &Arc<State>| {
@@ -113,7 +108,7 @@ impl ConfigurationStream {
         tokio::select! {
             biased;
             () = call.cut.cancelled() => Some(Err(Status::unauthenticated("unauthenticated"))),
-            () = stopping.cancelled() => None,
+            () = call.ending.cancelled() => None,
             // `wait_for` looks at the newest state first and loses nothing when it is dropped.
             state = states.wait_for(differs) => {
                 let good: Good = state.ok()?.good.clone()?;
@@ -169,6 +164,7 @@ impl ReverseTunnel for Tunnel {
             call.agent.id,
             call.connection,
             call.cut,
+            call.ending,
             Inbound::Grpc(request.into_inner()),
         )?;
         Ok(Response::new(stream))

@@ -123,7 +123,11 @@ impl Call {
                     });
                 }
             };
-            let Some(msg) = msg else { continue };
+            let Some(msg) = msg else {
+                let status = Status::internal("agent sent a frame without content");
+                self.cancel(status.clone());
+                return Poll::Ready(Err(CallError::Broken(status)));
+            };
             let began = self.order != Order::Header;
             match self.order.next(&msg) {
                 Ok(order) => self.order = order,

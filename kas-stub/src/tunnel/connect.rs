@@ -19,7 +19,7 @@ use super::{
     ConnectionId, Inbound, Phase, Tunnel,
     registry::{AgentTunnels, Tunnels, frame},
 };
-use crate::directory::Cut;
+use crate::{directory::Cut, listener::EndingToken};
 
 /// How long an agent may take to say what a new tunnel serves.
 const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +29,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_DRAINED_FRAMES: usize = 64;
 /// Services times methods that one descriptor may name.
 const MAX_METHODS: usize = 256;
+/// Longest full path of a method.
+const MAX_METHOD_PATH: usize = 512;
 
 /// Frames from the server to the agent on one Connect stream.
 pub(crate) struct ConnectStream {
@@ -41,6 +43,8 @@ pub(crate) struct ConnectStream {
     owes_close: bool,
     /// Ends when the agent's token is revoked.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Ends an idle tunnel whose connection is to carry nothing more; one that carries a call stays.
+    ending: Pin<Box<WaitForCancellationFutureOwned>>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -68,6 +72,7 @@ impl ConnectStream {
         agent_id: u64,
         connection: ConnectionId,
         cut: Cut,
+        ending: EndingToken,
         inbound: Inbound,
     ) -> Result<Self, Status> {
         if tunnels.is_stopping() {
@@ -80,6 +85,7 @@ impl ConnectStream {
             connection,
             owes_close: false,
             cut: Box::pin(cut.cancelled_owned()),
+            ending: Box::pin(ending.cancelled_owned()),
             deadline: None,
         })
     }
@@ -165,6 +171,14 @@ impl ConnectStream {
         let mut slot = tunnel.slot();
         match &mut slot.phase {
             Phase::Active => Poll::Pending,
+            Phase::Idle if self.ending.as_mut().poll(cx).is_ready() => {
+                // Under the same lock: a call that comes now looks for another tunnel.
+                slot.phase = Phase::Ended(Status::unavailable("the connection is ending"));
+                drop(slot);
+                self.agent.remove(&tunnel);
+                self.state = State::End;
+                Poll::Ready(None)
+            }
             Phase::Idle => {
                 let frame = match slot.inbound.as_mut() {
                     Some(inbound) => inbound.poll_frame(cx),
@@ -343,11 +357,22 @@ fn served_methods(frame: ConnectRequest) -> Result<Vec<String>, Status> {
             "the descriptor names too many methods",
         ));
     }
-    Ok(services
-        .iter()
-        .flat_map(|service| {
-            let path = |method: &str| format!("/{}/{method}", service.name);
-            service.methods.iter().map(move |method| path(&method.name))
-        })
-        .collect())
+    let mut paths = Vec::with_capacity(count);
+    for service in &services {
+        for method in &service.methods {
+            if service.name.is_empty() || method.name.is_empty() {
+                return Err(Status::invalid_argument(
+                    "the descriptor has a service or method without a name",
+                ));
+            }
+            let path = format!("/{}/{}", service.name, method.name);
+            if path.len() > MAX_METHOD_PATH {
+                return Err(Status::invalid_argument(
+                    "the descriptor has a name that is too long",
+                ));
+            }
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use super::*;
-use crate::directory::Cut;
+use crate::{directory::Cut, listener::EndingToken};
 
 const METHOD: &str = "/s.S/M";
 const AGENT: u64 = 7;
@@ -23,6 +23,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 struct Agent {
     to_server: mpsc::Sender<Result<ConnectRequest, Status>>,
+    ending: EndingToken,
     stream: ConnectStream,
 }
 
@@ -42,8 +43,20 @@ impl Agent {
     fn connect(tunnels: &Arc<Tunnels>, connection: ConnectionId, cut: &Cut) -> Self {
         let (to_server, frames) = mpsc::channel(16);
         let inbound = Inbound::Scripted(frames);
-        let stream = ConnectStream::new(tunnels, AGENT, connection, cut.clone(), inbound).unwrap();
-        Self { to_server, stream }
+        let ending = EndingToken::new();
+        let stream = ConnectStream::new(
+            tunnels,
+            AGENT,
+            connection,
+            cut.clone(),
+            ending.clone(),
+            inbound,
+        );
+        Self {
+            to_server,
+            ending,
+            stream: stream.unwrap(),
+        }
     }
 
     /// A tunnel that has said what it serves, in the registry.
@@ -157,6 +170,7 @@ async fn a_call_passes_both_ways_and_ends_with_ok() {
     assert_eq!(recv(&mut call).await, "message answer");
     let Agent {
         to_server,
+        ending: _,
         mut stream,
     } = agent;
     drop(to_server);
@@ -197,6 +211,7 @@ async fn a_finished_call_lets_the_agent_end_the_stream_itself() {
     agent.nothing_comes();
     let Agent {
         to_server,
+        ending: _,
         mut stream,
     } = agent;
     drop(to_server);
@@ -246,6 +261,16 @@ async fn frames_out_of_order_break_the_call() {
     agent.send(message("before the header")).await;
     assert_eq!(recv(&mut call).await, "broken Internal");
     assert_eq!(agent.next().await, "Internal");
+
+    let mut agent = Agent::idle(&tunnels, 1).await;
+    let mut call = tunnels.open(AGENT, &opening(true)).await.unwrap();
+    agent
+        .to_server
+        .send(Ok(ConnectRequest { msg: None }))
+        .await
+        .unwrap();
+    assert_eq!(recv(&mut call).await, "broken Internal");
+    assert_eq!(agent.next().await, "Internal");
 }
 
 #[tokio::test]
@@ -273,7 +298,11 @@ async fn a_lost_connection_breaks_the_call_on_it() {
     let mut agent = Agent::idle(&tunnels, 1).await;
     let mut call = tunnels.open(AGENT, &opening(true)).await.unwrap();
     agent.next().await;
-    let Agent { to_server, stream } = agent;
+    let Agent {
+        to_server,
+        ending: _,
+        stream,
+    } = agent;
     drop(stream);
     assert_eq!(recv(&mut call).await, "broken Unavailable");
     drop(to_server);
@@ -363,16 +392,43 @@ async fn a_stopping_server_dismisses_idle_tunnels_with_ok_and_opens_no_more() {
     let refused = tunnels.open(AGENT, &opening(true)).await;
     assert_eq!(refused.unwrap_err(), OpenError::Stopping);
     let inbound = Inbound::Scripted(mpsc::channel(1).1);
-    let opened = ConnectStream::new(&tunnels, AGENT, 1, Cut::new(), inbound);
+    let opened = ConnectStream::new(&tunnels, AGENT, 1, Cut::new(), EndingToken::new(), inbound);
     assert_eq!(opened.unwrap_err().code(), Code::Unavailable);
+    drop(call);
+}
+
+#[tokio::test]
+async fn an_ending_connection_keeps_its_call_and_nothing_that_idles() {
+    let tunnels = tunnels();
+    let mut busy = Agent::idle(&tunnels, 1).await;
+    let call = tunnels.open(AGENT, &opening(true)).await.unwrap();
+    let mut idle = Agent::idle(&tunnels, 1).await;
+    for agent in [&busy, &idle] {
+        agent.ending.cancel();
+    }
+    assert_eq!(idle.next().await, "end");
+    assert_eq!(tunnels.counts(AGENT).idle, 0);
+    assert_eq!(busy.next().await, "call /s.S/M");
+    // One that comes late ends at once, and no call gets it.
+    let mut late = Agent::connect(&tunnels, 1, &Cut::new());
+    late.ending.cancel();
+    late.send(descriptor("M")).await;
+    assert_eq!(late.next().await, "end");
+    assert_eq!(tunnels.counts(AGENT).idle, 0);
     drop(call);
 }
 
 #[tokio::test]
 async fn a_tunnel_says_what_it_serves_first() {
     let tunnels = tunnels();
-    let mut wrong = Agent::connect(&tunnels, 1, &Cut::new());
-    wrong.send(Msg::Header(Header::default())).await;
-    assert_eq!(wrong.next().await, "InvalidArgument");
+    for wrong in [
+        Msg::Header(Header::default()),
+        descriptor(""),
+        descriptor(&"M".repeat(600)),
+    ] {
+        let mut agent = Agent::connect(&tunnels, 1, &Cut::new());
+        agent.send(wrong).await;
+        assert_eq!(agent.next().await, "InvalidArgument");
+    }
     assert_eq!(tunnels.counts(AGENT), TunnelCounts::default());
 }

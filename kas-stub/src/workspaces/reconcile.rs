@@ -24,7 +24,6 @@ use proto::remote_development::rpc::{
     remote_development_server::RemoteDevelopment,
 };
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(super) use convert::{MAX_NAME_BYTES, cut};
@@ -51,7 +50,6 @@ pub(crate) struct Reconcile {
     pub(crate) workspaces: Arc<Workspaces>,
     /// How often an agent reports everything it holds.
     pub(crate) full_interval: Duration,
-    pub(crate) stopping: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -118,14 +116,13 @@ impl Opening {
                 Reconcile {
                     workspaces,
                     full_interval: _,
-                    stopping,
                 },
             call,
             mut requests,
         } = self;
         let first = tokio::select! {
             () = call.cut.cancelled() => return Err(Status::unauthenticated("unauthenticated")),
-            () = stopping.cancelled() => return Err(Status::unavailable("server is stopping")),
+            () = call.ending.cancelled() => return Err(Status::unavailable("the connection is ending")),
             first = tokio::time::timeout(BEGIN_TIMEOUT, requests.message()) => first
                 .map_err(|_| Status::deadline_exceeded("no message came"))??,
         };
@@ -155,7 +152,6 @@ impl Opening {
         Ok(Exchange {
             wishes: workspaces.wishes(agent_id),
             workspaces,
-            stopping,
             call,
             requests,
             lead,
@@ -171,7 +167,6 @@ impl Opening {
 /// One open stream of a leader.
 struct Exchange {
     workspaces: Arc<Workspaces>,
-    stopping: CancellationToken,
     call: AgentCall,
     requests: Streaming<ReconcileRequest>,
     lead: Lead,
@@ -209,7 +204,7 @@ impl Exchange {
                 biased;
                 () = self.call.cut.cancelled() => return Err(Status::unauthenticated("unauthenticated")),
                 () = self.lead.fenced().cancelled() => {}
-                () = self.stopping.cancelled() => return Ok(None),
+                () = self.call.ending.cancelled() => return Ok(None),
                 changed = self.wishes.changed() => {
                     changed.map_err(|_| Status::unavailable("server is stopping"))?;
                     self.find_due();

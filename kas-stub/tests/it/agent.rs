@@ -1,4 +1,5 @@
-//! A scripted agent: tonic's client over real TCP, with the other side's frames written out.
+//! A scripted agent: tonic's client over real TCP, with the other side's frames written out. It gzips everything, as
+//! GitLab's agent does.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -54,6 +55,7 @@ impl tonic::service::Interceptor for Token {
 pub(crate) struct ScriptedAgent {
     channel: Channel,
     token: Token,
+    accepts_gzip: bool,
 }
 
 impl ScriptedAgent {
@@ -72,6 +74,7 @@ impl ScriptedAgent {
         Self {
             channel: endpoint.connect().await.unwrap(),
             token: Token(token.to_owned()),
+            accepts_gzip: true,
         }
     }
 
@@ -88,17 +91,22 @@ impl ScriptedAgent {
             agent_meta: Some(meta()),
             skip_register: true,
         };
-        let mut client = AgentConfigurationClient::new(self.service());
+        let mut client = AgentConfigurationClient::new(self.service())
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
         Ok(client.get_configuration(request).await?.into_inner())
     }
 
-    /// One whose streams take 64 KiB before they must be read.
+    /// One whose streams take 64 KiB, not gzipped, before they must be read.
     pub(crate) async fn connect_narrow(address: SocketAddr, token: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let narrow = endpoint
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(64 * 1024);
-        Self::over(narrow, token).await
+        Self {
+            accepts_gzip: false,
+            ..Self::over(narrow, token).await
+        }
     }
 
     /// A typed reconcile stream that leads, as long as both halves are kept.
@@ -117,7 +125,6 @@ impl ScriptedAgent {
         (requests, answers)
     }
 
-    /// With gzip, as GitLab's agent sends everything.
     pub(crate) async fn register(&self) -> Result<(), Status> {
         let request = RegisterRequest {
             agent_meta: Some(meta()),
@@ -175,9 +182,11 @@ impl ScriptedAgent {
         let frames = messages.into_iter().map(|message| HttpRequest {
             message: Some(message),
         });
-        let mut client = GitlabAccessClient::new(self.service())
-            .send_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Gzip);
+        let mut client =
+            GitlabAccessClient::new(self.service()).send_compressed(CompressionEncoding::Gzip);
+        if self.accepts_gzip {
+            client = client.accept_compressed(CompressionEncoding::Gzip);
+        }
         let answer = client.make_request(tokio_stream::iter(frames.collect::<Vec<_>>()));
         let answer = tokio::time::timeout(LIMIT, answer).await;
         Ok(answer.expect("an answer in time")?.into_inner())
@@ -205,8 +214,12 @@ impl ScriptedAgent {
         tunnel
             .send(connect_request::Msg::Descriptor(descriptor))
             .await;
-        let mut client = ReverseTunnelClient::new(self.service());
+        let mut client = ReverseTunnelClient::new(self.service())
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
         let response = client.connect(ReceiverStream::new(frames)).await.unwrap();
+        // It is the tunnel's bound when all is gzipped, and would be so for nothing where its content is compressed.
+        assert_eq!(response.metadata().get("grpc-encoding"), None);
         tunnel.received = Some(response.into_inner());
         tunnel
     }

@@ -5,7 +5,7 @@ use tonic::Code;
 
 use crate::{
     agent::{ScriptedAgent, next_configuration, nothing_comes},
-    support::TestServer,
+    support::{LIMIT, TestServer, collect, no_body, person, proxied},
 };
 
 #[tokio::test]
@@ -125,4 +125,41 @@ async fn revoking_a_token_cuts_its_streams_and_no_others() {
     nothing_comes(&mut second_stream).await;
     let refused = first.configuration("").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn an_old_connection_takes_nothing_new_and_carries_its_calls_to_their_end() {
+    let server = TestServer::start_with(|config| config.agent_connection_age_s = 1).await;
+    let created = server.create_agent("a", None).await;
+    let (_, token) = server.create_token().await;
+    let agent = ScriptedAgent::connect(server.server.agents, &created.token).await;
+    let mut tunnel = agent.tunnel().await;
+    let mut person = person(server.server.people).await;
+    let request = proxied(created.id, &token, Method::GET, "/x")
+        .body(no_body())
+        .unwrap();
+    let answered = tokio::spawn(person.send_request(request));
+    tunnel.request().await;
+    let mut idle = agent.tunnel().await;
+    let mut stream = agent.configuration("").await.unwrap();
+    next_configuration(&mut stream).await.unwrap();
+
+    // What only waits ends without an error, to be opened on another connection.
+    assert!(next_configuration(&mut stream).await.unwrap().is_none());
+    assert_eq!(idle.ended().await, Code::Ok);
+    // The client may still be about to close its end of the old connection.
+    let began = std::time::Instant::now();
+    while agent.register().await.is_err() {
+        assert!(began.elapsed() < LIMIT, "no new connection");
+    }
+    let other = agent.configuration("").await.unwrap();
+    let shown = server.admin(Method::GET, "/api/v1/agents/a", None).await;
+    assert_eq!(shown.json()["connected"], true);
+    drop(other);
+    // The call of before goes on.
+    tunnel.answer_head(200, &[("Content-Length", "2")]).await;
+    tunnel.answer_data("ok").await;
+    tunnel.answer_trailer().await;
+    assert_eq!(collect(answered.await.unwrap().unwrap()).await.text(), "ok");
+    assert_eq!(tunnel.finish().await, Code::Ok);
 }

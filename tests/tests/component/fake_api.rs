@@ -7,6 +7,7 @@
 //! | `GET /echo/...` | method, path and headers as they arrived, as JSON |
 //! | `POST /echo` | the body, as it comes |
 //! | `GET /watch` | one line per [`FakeApi::emit`], until the client goes |
+//! | `GET /endless` | bytes, as fast as they are taken, until the client goes |
 //! | `GET /status/<code>` | that status code |
 //! | `GET /api/v1/services`, also of a namespace | what [`FakeApi::set_services`] said; a watch of them says nothing |
 //! | `POST /grpc` with `Upgrade` | 101, then HTTP/2: any method gets its body back, and a gRPC status behind it |
@@ -162,6 +163,7 @@ fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
             services(path, query, &shared)
         }
         (&Method::GET, "/watch") => watch_lines(shared),
+        (&Method::GET, "/endless") => endless(shared),
         (&Method::POST, "/exec") => upgrade(request, shared, Spoken::Bytes(b"")),
         (&Method::POST, "/ssh") => upgrade(request, shared, Spoken::Bytes(BANNER)),
         (&Method::POST, "/grpc") => upgrade(request, shared, Spoken::Grpc),
@@ -198,6 +200,16 @@ fn watch_lines(shared: Arc<Shared>) -> Response<Body> {
     let stream = futures::stream::unfold(state, |(mut lines, open)| async move {
         let line = lines.recv().await.ok()?;
         Some((Ok(Frame::data(Bytes::from(line + "\n"))), (lines, open)))
+    });
+    Response::new(StreamBody::new(stream).boxed())
+}
+
+fn endless(shared: Arc<Shared>) -> Response<Body> {
+    let open = Open::new(shared);
+    let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+    let stream = futures::stream::repeat_with(move || {
+        let _ = &open;
+        Ok(Frame::data(piece.clone()))
     });
     Response::new(StreamBody::new(stream).boxed())
 }

@@ -110,10 +110,13 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     let wanted = json!({"name": "one", "agent": "a", "repository": repository.url});
     rig.admin(Method::POST, "/api/v1/workspaces", wanted).await;
     let server = without_typed_reconcile(rig.agents_address).await;
-    let kubeconfig = objects.kubeconfig(rig.folder.path());
-    let agent = rig
-        .start_agent_with(server, &kubeconfig, "a", &registered.token)
-        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = objects.kubeconfig(folder.path());
+    let agent = rig.start_agent_with(None, "a", &registered.token, |config| {
+        config.kas_address = format!("grpc://{server}").parse().unwrap();
+        config.cluster.kubeconfig = Some(kubeconfig);
+    });
+    let agent = agent.await;
 
     wait_for_replicas(&objects, 1).await;
     objects.set_deployment("one", 1, "NewReplicaSetAvailable");

@@ -8,10 +8,13 @@ mod calls;
 mod client;
 mod clusters;
 mod fake_api;
+mod faults;
 mod git;
 mod gitlab_json;
 #[path = "../../../agent/tests/it/objects.rs"]
 mod objects;
+mod relay;
 mod rig;
+mod transport;
 mod troubles;
 mod upstream;

@@ -6,14 +6,21 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use http::{Method, StatusCode};
-use kas_stub::config::ServeConfig;
+use kas_stub::config::{Keepalive, ServeConfig};
 use serde_json::{Value, json};
 
 use crate::client::{self, Body, Call};
 use crate::fake_api::FakeApi;
+use crate::relay::Relay;
 
 /// Whatever is waited for in these tests happens in well under a second on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// Pings that notice within a test's patience who is gone.
+pub(crate) const IMPATIENT: Keepalive = Keepalive {
+    interval: Duration::from_millis(500),
+    timeout: Duration::from_millis(1500),
+};
 
 /// The service account, in the namespace `agents`, that people's calls run as.
 pub(crate) const PEOPLE_ACCOUNT: &str = "people";
@@ -21,9 +28,10 @@ pub(crate) const PEOPLE_ACCOUNT: &str = "people";
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 pub(crate) struct Rig {
-    pub(crate) folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(crate) api: FakeApi,
     server: Option<kas_stub::app::Server>,
+    change_server: fn(&mut ServeConfig),
     pub(crate) agents_address: SocketAddr,
     pub(crate) people_address: SocketAddr,
     /// A personal token of the administrator.
@@ -39,6 +47,11 @@ pub(crate) struct Registered {
 
 impl Rig {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// The same with another configuration of the server.
+    pub(crate) async fn start_with(change_server: fn(&mut ServeConfig)) -> Self {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
@@ -46,6 +59,7 @@ impl Rig {
             folder: tempfile::tempdir().unwrap(),
             api: FakeApi::start().await,
             server: None,
+            change_server,
             agents_address: ANY_PORT,
             people_address: ANY_PORT,
             person: String::new(),
@@ -64,11 +78,12 @@ impl Rig {
 
     /// Starts the server; a second time on the addresses it had before.
     pub(crate) async fn start_server(&mut self) {
-        let config = serve_config(
+        let mut config = serve_config(
             self.folder.path().join("server"),
             self.agents_address,
             self.people_address,
         );
+        (self.change_server)(&mut config);
         let server = kas_stub::app::start(config).await.unwrap();
         self.agents_address = server.agents;
         self.people_address = server.people;
@@ -124,7 +139,7 @@ impl Rig {
 
     /// Starts an agent with this token, without waiting for its connection.
     pub(crate) async fn start_agent(&self, name: &str, token: &str) -> agent::app::Agent {
-        self.start_agent_in(None, name, token).await
+        self.start_agent_with(None, name, token, |_| ()).await
     }
 
     /// The same, in a cluster with this CA certificate.
@@ -134,24 +149,50 @@ impl Rig {
         name: &str,
         token: &str,
     ) -> agent::app::Agent {
-        let kubeconfig = self.api.kubeconfig(self.folder.path(), name, ca);
-        self.start_agent_with(self.agents_address, &kubeconfig, name, token)
-            .await
+        self.start_agent_with(ca, name, token, |_| ()).await
     }
 
-    /// The same of another server and another cluster.
+    /// The same with another configuration.
     pub(crate) async fn start_agent_with(
         &self,
-        server: SocketAddr,
-        kubeconfig: &Path,
+        ca: Option<&str>,
         name: &str,
         token: &str,
+        change: impl FnOnce(&mut agent::config::Config),
     ) -> agent::app::Agent {
         let token_file = self.write_token(name, token);
-        let config = agent_config(server, &token_file, kubeconfig, name);
+        let mut config = agent_config(
+            self.agents_address,
+            &token_file,
+            &self.api.kubeconfig(self.folder.path(), name, ca),
+            name,
+        );
+        change(&mut config);
         let log_levels = agent::telemetry::LogLevels::new(|_| ());
         let modules = agent::modules::all(&config, log_levels).await.unwrap();
         agent::app::start(config, modules).await.unwrap()
+    }
+
+    /// Registers an agent and starts it with a network between it and the server.
+    pub(crate) async fn agent_behind(&self, relay: &Relay) -> (Registered, agent::app::Agent) {
+        let registered = self.register("one").await;
+        let address = format!("grpc://{}", relay.address);
+        let agent = self
+            .start_agent_with(None, "one", &registered.token, |config| {
+                config.kas_address = address.parse().unwrap();
+                config.keepalive = agent::config::Keepalive {
+                    interval: IMPATIENT.interval,
+                    timeout: IMPATIENT.timeout,
+                };
+            })
+            .await;
+        self.wait_connected("one", true).await;
+        (registered, agent)
+    }
+
+    /// The certificate of the server's own authority.
+    pub(crate) fn server_ca(&self) -> PathBuf {
+        self.folder.path().join("server/tls/ca.crt")
     }
 
     /// Writes the file that the agent reads its token from.

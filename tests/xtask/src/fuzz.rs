@@ -36,6 +36,8 @@ enum Target {
     Flatten,
     /// What is valid is rendered, the same each time
     Render,
+    /// Any text becomes a devfile of another version, or is told about
+    Convert,
 }
 
 impl Target {
@@ -44,6 +46,7 @@ impl Target {
             Self::Parse => "parse",
             Self::Flatten => "flatten",
             Self::Render => "render",
+            Self::Convert => "convert",
         }
     }
 }
