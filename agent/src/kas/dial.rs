@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tower::ServiceExt as _;
 
 use super::explain;
 use crate::config::{KasAddress, KasTls, Transport};
@@ -61,6 +63,8 @@ pub(crate) enum TlsError {
 #[derive(Clone)]
 pub(crate) struct Dialer {
     address: Arc<KasAddress>,
+    /// Tries a name's addresses of the other family soon after the first, so that one that nobody answers at costs little.
+    tcp: HttpConnector,
     tls: Option<Arc<Tls>>,
     /// What the handshake of a WebSocket asks for.
     websocket: Option<Arc<wstunnel::Target>>,
@@ -80,7 +84,11 @@ impl Dialer {
         tls: &KasTls,
         headers: http::HeaderMap,
     ) -> Result<Self, TlsError> {
+        let mut tcp = HttpConnector::new();
+        // Small frames must not wait for the acknowledgement of earlier ones.
+        tcp.set_nodelay(true);
         Ok(Self {
+            tcp,
             tls: if address.tls {
                 Some(Arc::new(Tls::try_new(address, tls)?))
             } else {
@@ -99,9 +107,14 @@ impl Dialer {
     }
 
     async fn dial(self) -> io::Result<TokioIo<Connection>> {
-        let stream = TcpStream::connect((&*self.address.host, self.address.port)).await?;
-        // Small frames must not wait for the acknowledgement of earlier ones.
-        stream.set_nodelay(true)?;
+        let server = http::Uri::builder()
+            .scheme("http")
+            .authority(self.address.authority())
+            .path_and_query("/")
+            .build()
+            .map_err(io::Error::other)?;
+        let stream = self.tcp.oneshot(server).await.map_err(io::Error::other)?;
+        let stream = stream.into_inner();
         let stream = match self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {

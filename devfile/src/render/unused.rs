@@ -266,7 +266,7 @@ fn endpoint(endpoint: &Endpoint, container: &Container, path: &str, notes: &mut 
         notes.add(
             format!("{path}.path"),
             "it is in no object",
-            "a Service opens ports, not paths",
+            "a Service opens ports, not paths; whoever lists the endpoint opens it there",
         );
     }
     if !endpoint.annotation.is_empty() {

@@ -15,6 +15,9 @@ pub(crate) const EDITOR: &str = "editor";
 /// Endpoints of one workspace; a devfile of usual size has a few.
 const MAX_ENDPOINTS: usize = 200;
 
+/// Longest path that an endpoint is opened with; a longer one is left out.
+const MAX_PATH: usize = 2048;
+
 /// A port of a workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkspaceEndpoint {
@@ -69,11 +72,24 @@ pub(super) fn of_devfile(devfile: &Devfile) -> Vec<WorkspaceEndpoint> {
     let is_open = |endpoint: &&Endpoint| {
         endpoint.exposure() != Exposure::None && endpoint.protocol() != Protocol::Udp
     };
-    distinct(
-        declared()
-            .filter(is_open)
-            .filter_map(|it| endpoint(&it.name, it.target_port)),
-    )
+    distinct(declared().filter(is_open).filter_map(|it| {
+        let path = it.path.clone();
+        let path = path.filter(|it| (1..=MAX_PATH).contains(&it.len()));
+        let endpoint = endpoint(&it.name, it.target_port)?;
+        Some(WorkspaceEndpoint { path, ..endpoint })
+    }))
+}
+
+/// Ports with the paths that the devfile's endpoints of the same numbers are opened with.
+pub(super) fn with_paths(
+    mut endpoints: Vec<WorkspaceEndpoint>,
+    declared: &[WorkspaceEndpoint],
+) -> Vec<WorkspaceEndpoint> {
+    for endpoint in &mut endpoints {
+        let same = declared.iter().find(|it| it.port == endpoint.port);
+        endpoint.path = same.and_then(|it| it.path.clone());
+    }
+    endpoints
 }
 
 fn endpoint(name: &str, port: i64) -> Option<WorkspaceEndpoint> {
@@ -151,6 +167,34 @@ mod tests {
         open_at(&mut endpoints, "/projects/ä b");
         let paths: Vec<_> = endpoints.iter().map(|it| it.path.as_deref()).collect();
         assert_eq!(paths, [None, Some("/?folder=/projects/%C3%A4%20b")]);
+    }
+
+    #[test]
+    fn ports_open_with_their_endpoints_paths() {
+        let declared: Vec<_> = [("api", 8080, Some("docs/?a=b")), ("web", 8081, None)]
+            .into_iter()
+            .filter_map(|(name, port, path)| {
+                let path = path.map(str::to_owned);
+                let endpoint = endpoint(name, port)?;
+                Some(WorkspaceEndpoint { path, ..endpoint })
+            })
+            .collect();
+        let ports: Vec<_> = [("other-name", 8080), ("web", 8081), ("more", 8082)]
+            .into_iter()
+            .filter_map(|(name, port)| endpoint(name, port))
+            .collect();
+        let urls: Vec<_> = with_paths(ports, &declared)
+            .iter()
+            .map(|it| url("https://kas:8154", "w.example", "one", it))
+            .collect();
+        assert_eq!(
+            urls,
+            [
+                "https://8080-one.w.example:8154/docs/?a=b",
+                "https://8081-one.w.example:8154/",
+                "https://8082-one.w.example:8154/",
+            ]
+        );
     }
 
     #[test]

@@ -146,7 +146,10 @@ impl Maker {
             return Err(wrong(problems));
         }
         workspace.endpoints = match kind {
-            BackendKind::Native => endpoints::of_services(&rendered.objects, &workspace.name),
+            BackendKind::Native => {
+                let ports = endpoints::of_services(&rendered.objects, &workspace.name);
+                endpoints::with_paths(ports, &declared)
+            }
             BackendKind::Devworkspace => declared,
         };
         let editor = self

@@ -14,7 +14,7 @@ components:
   container:
     image: localhost/tools:1
     endpoints:
-    - { name: web, targetPort: 8080 }
+    - { name: web, targetPort: 8080, path: docs/ }
 ";
 
 #[tokio::test]
@@ -27,6 +27,11 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     assert_eq!(status, 201, "{created}");
     assert_eq!(created["actual_state"], "CreationRequested");
     assert_eq!(created["commit"].as_str().unwrap().len(), 40);
+    let web = created["endpoints"][0]["url"].as_str().unwrap();
+    assert!(
+        web.starts_with("https://8080-one.") && web.ends_with("/docs/"),
+        "{web}"
+    );
 
     // Unasked.
     let told = agent.told().await;
