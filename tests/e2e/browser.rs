@@ -48,6 +48,8 @@ fn trouble(world: &mut World) -> Result<()> {
             &repository,
             "--name",
             "open-editor",
+            "--agent",
+            MAIN,
             "--wait",
             "--wait-timeout",
             LIFE,
