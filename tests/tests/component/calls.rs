@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client;
 use crate::fake_api::{AGENT_API_TOKEN, BANNER};
-use crate::rig::{PEOPLE_ACCOUNT, Registered, Rig, SOON};
+use crate::rig::{PEOPLE_ACCOUNT, Rig, SOON};
 
 const MIB: usize = 1024 * 1024;
 
@@ -147,26 +147,13 @@ async fn an_upgraded_connection_carries_bytes_and_each_end_closes_by_itself() {
     agent.stop().await;
 }
 
-/// An upgraded connection, as a forwarded port has one.
-async fn upgraded(rig: &Rig, registered: &Registered, path: &str) -> hyper::upgrade::Upgraded {
-    let request = rig
-        .proxied(registered, Method::POST, path)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "SPDY/3.1")
-        .body(client::empty())
-        .unwrap();
-    let mut call = client::tcp(rig.people_address, request).await.unwrap();
-    assert_eq!(call.status(), StatusCode::SWITCHING_PROTOCOLS);
-    hyper::upgrade::on(&mut call.response).await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_passes_with_streams_beside_each_other_and_trailers() {
     let rig = Rig::start().await;
     let (registered, agent) = rig.connected_agent("one").await;
     let executor = hyper_util::rt::TokioExecutor::new();
     let (sender, connection) =
-        hyper::client::conn::http2::handshake(executor, upgraded(&rig, &registered, "/grpc").await)
+        hyper::client::conn::http2::handshake(executor, rig.upgrade(&registered, "/grpc").await)
             .await
             .unwrap();
     let connection = tokio::spawn(connection);
@@ -202,7 +189,7 @@ async fn grpc_passes_with_streams_beside_each_other_and_trailers() {
 async fn a_program_that_speaks_first_is_heard_at_once() {
     let rig = Rig::start().await;
     let (registered, agent) = rig.connected_agent("one").await;
-    let upgraded = upgraded(&rig, &registered, "/ssh").await;
+    let upgraded = rig.upgrade(&registered, "/ssh").await;
     let mut stream = hyper_util::rt::TokioIo::new(upgraded);
     let mut banner = vec![0; BANNER.len()];
     let heard = stream.read_exact(&mut banner);

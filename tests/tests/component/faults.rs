@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -56,17 +56,7 @@ struct Echo(TokioIo<hyper::upgrade::Upgraded>);
 
 impl Echo {
     async fn open(rig: &Rig, registered: &Registered) -> Self {
-        let request = rig
-            .proxied(registered, Method::POST, "/exec")
-            .header(header::CONNECTION, "Upgrade")
-            .header(header::UPGRADE, "SPDY/3.1")
-            .body(client::empty())
-            .unwrap();
-        let mut call = client::tcp(rig.people_address, request).await.unwrap();
-        assert_eq!(call.status(), StatusCode::SWITCHING_PROTOCOLS);
-        Self(TokioIo::new(
-            hyper::upgrade::on(&mut call.response).await.unwrap(),
-        ))
+        Self(TokioIo::new(rig.upgrade(registered, "/exec").await))
     }
 
     async fn says(&mut self, words: &str) {

@@ -282,6 +282,19 @@ impl Rig {
         client::tcp(self.people_address, request).await.unwrap()
     }
 
+    /// An upgraded connection through the tunnel, as exec and a forwarded port have one.
+    pub(crate) async fn upgrade(&self, agent: &Registered, path: &str) -> hyper::upgrade::Upgraded {
+        let request = self
+            .proxied(agent, Method::POST, path)
+            .header(http::header::CONNECTION, "Upgrade")
+            .header(http::header::UPGRADE, "SPDY/3.1")
+            .body(client::empty())
+            .unwrap();
+        let mut call = client::tcp(self.people_address, request).await.unwrap();
+        assert_eq!(call.status(), StatusCode::SWITCHING_PROTOCOLS);
+        hyper::upgrade::on(&mut call.response).await.unwrap()
+    }
+
     pub(crate) async fn get(&self, agent: &Registered, path: &str) -> Call {
         self.call(agent, Method::GET, path, client::empty()).await
     }
