@@ -323,7 +323,7 @@ async fn an_answer_of_a_proxy_over_http_2_is_no_word_of_the_server() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = hyper::service::service_fn(async |_| {
+            let service = hyper::service::service_fn(|_| async {
                 let response = http::Response::builder()
                     .status(302)
                     .header("location", "https://sign-in.example.com/")
