@@ -55,8 +55,8 @@ const MAX_OBSERVABILITY_CONNECTIONS: usize = 100;
 const MAX_SOCKET_CONNECTIONS: usize = 100;
 
 /// Window of one HTTP/2 stream of an agent, the bytes under way before their reader takes them. HTTP/2's own 64 KiB stall a
-/// link that is fast or distant: one round trip of 50 ms would bound a body to 1 MiB/s. 8 MiB fill a line of 1 Gbit/s there, though only half
-/// of it is opened anew at a time.
+/// link that is fast or distant: one round trip of 50 ms would bound a body to 1 MiB/s. 8 MiB fill a line of 1 Gbit/s there,
+/// though only half of it is opened anew at a time.
 const AGENT_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 /// Window of a whole agent connection. hyper's 1 MiB would let one unread stream stop all others on its connection, the
 /// agent's configuration too; this leaves room for all 15 tunnels that our agent has on one connection, should nobody read
