@@ -17,7 +17,6 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use model::ActualState;
 use proto::remote_development::rpc::Target;
@@ -28,6 +27,7 @@ use crate::{
     authorization::{Action, Decision, Principal, Proof, Resource, authorize},
     connection_headers::is_upgrade,
     directory::{Cut, Directory, TokenOwner},
+    lingering::Lingering,
     listener::{ConnectionInfo, Lifetime},
     metrics::Metrics,
     secret::Digest,
@@ -161,7 +161,7 @@ impl Access {
     pub(crate) async fn handle(
         &self,
         host: WorkspaceHost,
-        request: Request<Incoming>,
+        request: Request<Lingering>,
         info: ConnectionInfo,
     ) -> Response<Body> {
         if let Some(own) = request.uri().path().strip_prefix(pages::PREFIX) {
@@ -191,7 +191,7 @@ impl Access {
         &self,
         host: &WorkspaceHost,
         guest: Option<Guest>,
-        request: Request<Incoming>,
+        request: Request<Lingering>,
         info: ConnectionInfo,
     ) -> Result<Response<Body>, Refusal> {
         let refused = |outcome, notice| Refusal {
@@ -296,7 +296,7 @@ impl Access {
         })
     }
 
-    fn to_platform(&self, host: &WorkspaceHost, request: &Request<Incoming>) -> Response<Body> {
+    fn to_platform(&self, host: &WorkspaceHost, request: &Request<Lingering>) -> Response<Body> {
         let path = request.uri().path_and_query().map_or("/", |it| it.as_str());
         let path = if hosts::is_local_path(path) {
             path
@@ -312,7 +312,7 @@ impl Access {
     }
 
     /// What the host has of ours.
-    fn own(&self, host: &WorkspaceHost, path: &str, request: &Request<Incoming>) -> Response<Body> {
+    fn own(&self, host: &WorkspaceHost, path: &str, request: &Request<Lingering>) -> Response<Body> {
         let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
             "style.css" if is_reading => {
@@ -343,7 +343,7 @@ impl Access {
     }
 
     /// Gives the browser that brings a code its cookie for this host.
-    fn sign_in(&self, host: &WorkspaceHost, request: &Request<Incoming>) -> Response<Body> {
+    fn sign_in(&self, host: &WorkspaceHost, request: &Request<Lingering>) -> Response<Body> {
         let code = parameter(request, "code").unwrap_or_default();
         let taken = self.codes.take(&host.name, &code, Instant::now());
         let session = taken.and_then(|(digest, path)| {
@@ -395,7 +395,7 @@ fn redirect(to: &str) -> Response<Body> {
     response
 }
 
-fn parameter(request: &Request<Incoming>, name: &str) -> Option<String> {
+fn parameter(request: &Request<Lingering>, name: &str) -> Option<String> {
     let query: axum::extract::Query<Vec<(String, String)>> =
         axum::extract::Query::try_from_uri(request.uri()).ok()?;
     let mut all = query.0.into_iter();

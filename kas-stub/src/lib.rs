@@ -30,6 +30,7 @@ mod connection_headers;
 mod directory;
 mod fetch;
 mod git;
+mod lingering;
 mod listener;
 mod metrics;
 mod observability;

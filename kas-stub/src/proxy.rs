@@ -21,7 +21,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use model::configuration::AccessAs;
 use proto::kubernetes_api::rpc::HeaderExtra;
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,7 @@ use crate::{
     configuration::Configurations,
     connection_headers::is_upgrade,
     directory::{Cut, Directory, TokenOwner},
+    lingering::Lingering,
     listener::Lifetime,
     metrics::{Metrics, Outcome},
     tunnel::{CallError, OpenError, Opening, Tunnels},
@@ -73,7 +74,7 @@ struct Grant {
 enum RequestBody {
     Whole(Bytes),
     Streaming {
-        body: Incoming,
+        body: Lingering,
         content_length: Option<u64>,
     },
 }
@@ -108,7 +109,7 @@ impl Proxy {
         }
     }
 
-    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn handle(&self, request: Request<Lingering>) -> Response<Body> {
         let mut counted = Counted {
             metrics: &self.metrics,
             outcome: Outcome::Abandoned,
@@ -128,7 +129,7 @@ impl Proxy {
         }
     }
 
-    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+    async fn forward(&self, mut request: Request<Lingering>) -> Result<Response<Body>, Failure> {
         let grant = self.admit(&request)?;
         let upgrade = is_upgrade(&request);
         let on_upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
@@ -219,7 +220,7 @@ impl Proxy {
     }
 
     /// Authenticates and authorises; each decision is one line of the audit log.
-    fn admit(&self, request: &Request<Incoming>) -> Result<Grant, Failure> {
+    fn admit(&self, request: &Request<Lingering>) -> Result<Grant, Failure> {
         let credential = request
             .headers()
             .get(header::AUTHORIZATION)
@@ -311,7 +312,7 @@ async fn unless_cut<T>(cut: &Cut, future: impl Future<Output = T>) -> Result<T, 
     }
 }
 
-async fn read_body(body: Incoming, upgrade: bool) -> Result<RequestBody, Failure> {
+async fn read_body(body: Lingering, upgrade: bool) -> Result<RequestBody, Failure> {
     if body.is_end_stream() {
         return Ok(RequestBody::Whole(Bytes::new()));
     }

@@ -23,6 +23,7 @@ use super::{dial::DialStream, gate};
 use crate::{
     connection_headers::{HOP_BY_HOP, connection_names, is_upgrade},
     directory::Cut,
+    lingering::Lingering,
 };
 
 /// What hyper reads of a workspace at once, and so the largest head of an answer.
@@ -63,7 +64,7 @@ impl Forwarding<'_> {
     /// Sends the request and gives its answer, whose body comes as the workspace sends it.
     pub(super) async fn run(
         self,
-        mut request: Request<Incoming>,
+        mut request: Request<Lingering>,
         stream: DialStream,
     ) -> Result<Response<Body>, hyper::Error> {
         let upgrade = is_upgrade(&request);
@@ -108,7 +109,7 @@ impl Forwarding<'_> {
     }
 
     /// The request as the workspace gets it.
-    fn prepared(&self, request: Request<Incoming>, upgrade: bool) -> Request<Incoming> {
+    fn prepared(&self, request: Request<Lingering>, upgrade: bool) -> Request<Lingering> {
         let (mut parts, body) = request.into_parts();
         let authority = parts.uri.authority().map(|it| it.as_str().to_owned());
         clean_request(&mut parts.headers, upgrade);

@@ -9,6 +9,7 @@ use tower::Service as _;
 
 use crate::{
     access::Access,
+    lingering::linger,
     listener::ConnectionInfo,
     proxy::{self, Proxy},
 };
@@ -42,7 +43,8 @@ impl hyper::service::Service<Request<Incoming>> for PeopleService {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut request = linger(request);
         // First: what a workspace's page asks of its own host is never the platform's.
         if let Some(host) = self.access.host_of(&request) {
             let (access, info) = (Arc::clone(&self.access), self.info);

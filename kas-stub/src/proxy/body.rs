@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -17,11 +16,11 @@ use super::{
     headers::content_length,
     wire::{self, Exchange, ExchangeError, Head, Part},
 };
-use crate::{directory::Cut, tunnel::CallSender};
+use crate::{directory::Cut, lingering::Lingering, tunnel::CallSender};
 
 /// Sends a request's body piece by piece, as fast as the tunnel takes it. A body that breaks off is left without its
 /// trailer: the caller is gone then, and the call is cancelled with its answer.
-pub(super) async fn send_body(mut body: Incoming, sender: CallSender) {
+pub(super) async fn send_body(mut body: Lingering, sender: CallSender) {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return;
