@@ -312,7 +312,12 @@ impl Access {
     }
 
     /// What the host has of ours.
-    fn own(&self, host: &WorkspaceHost, path: &str, request: &Request<Lingering>) -> Response<Body> {
+    fn own(
+        &self,
+        host: &WorkspaceHost,
+        path: &str,
+        request: &Request<Lingering>,
+    ) -> Response<Body> {
         let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
             "style.css" if is_reading => {

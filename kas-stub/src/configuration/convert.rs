@@ -19,6 +19,7 @@ pub(crate) fn configuration(
     let ConfigurationFile {
         observability,
         user_access,
+        remote_development: _,
     } = &*good.configuration;
     let any = Policy {
         allow_http: true,

@@ -9,11 +9,17 @@
 //! comes back as a [`Note`]; a key nobody knows is a problem, with the nearest known key as a hint.
 
 mod document;
+mod remote_development;
 mod sections;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use remote_development::{
+    ApplyChanges, Backend, Class, EgressRule, ImagePullSecret, NetworkPolicy, RemoteDevelopment,
+    ResourceAmounts, Resources, WorkspacesProxy,
+};
 
 /// The largest file, in bytes (GitLab's `agent.configuration.max_configuration_file_size`).
 pub const MAX_CONFIGURATION_BYTES: usize = 128 * 1024;
@@ -26,6 +32,9 @@ pub const MAX_PROBLEMS: usize = 50;
 pub struct ConfigurationFile {
     /// Section `observability`.
     pub observability: Observability,
+    /// Section `remote_development`.
+    #[serde(default)]
+    pub remote_development: RemoteDevelopment,
     /// Section `user_access`; absent means that the file does not speak of it.
     pub user_access: Option<UserAccess>,
 }
