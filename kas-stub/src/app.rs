@@ -34,7 +34,7 @@ use crate::{
     store::{SqliteStore, Store},
     tls::{self, Tls},
     tunnel::Tunnels,
-    workspaces::{Maker, Workspaces, chosen_editor},
+    workspaces::{Maker, Renderer, Workspaces, chosen_editor},
 };
 use people::PeopleService;
 
@@ -163,6 +163,16 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     for agent in directory.agents() {
         configurations.watch(&agent).await;
     }
+    let registries = workspace_defaults
+        .registries
+        .iter()
+        .map(ToString::to_string);
+    let registries = registries.collect();
+    let (full_interval, partial_interval) = (
+        Duration::from_secs(workspace_defaults.full_interval_s),
+        Duration::from_secs(workspace_defaults.partial_interval_s),
+    );
+    let renderer = Arc::new(Renderer::new(workspace_defaults, editor));
     let sign_in = Arc::new(SignIn::new(Instant::now()));
     let sign_in_link = first_start.then(|| api::sign_in_link(&sign_in, &external_url));
 
@@ -173,8 +183,8 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         presence: Arc::clone(&presence),
         tunnels: Arc::clone(&tunnels),
         workspaces: Arc::clone(&workspaces),
-        full_interval: Duration::from_secs(workspace_defaults.full_interval_s),
-        partial_interval: Duration::from_secs(workspace_defaults.partial_interval_s),
+        full_interval,
+        partial_interval,
         metrics: Arc::clone(&metrics),
         external_url: Arc::clone(&external_url),
     });
@@ -212,7 +222,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         trusted_pem: tls.trusted_pem,
         git_policy,
         workspaces,
-        maker: Arc::new(Maker::new(git, fetcher, workspace_defaults, editor)),
+        maker: Arc::new(Maker::new(git, fetcher, registries, renderer)),
         proxy: Arc::clone(&proxy),
         access: Arc::clone(&access),
         stopping: lifetime.stopping.clone(),

@@ -23,6 +23,7 @@ pub(crate) mod json;
 mod maker;
 pub(crate) mod reconcile;
 mod render;
+mod rendering;
 mod source;
 pub(crate) mod workspace;
 
@@ -41,6 +42,7 @@ pub(crate) use editor::chosen as chosen_editor;
 use events::Step;
 pub(crate) use maker::{MakeError, Maker, Request, ending, name_from};
 use reconcile::{Leaders, Orphans};
+pub(crate) use rendering::Renderer;
 use workspace::{Content, Workspace};
 
 /// Workspaces that are not terminated.

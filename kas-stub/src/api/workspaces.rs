@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{Api, Caller, Problem, problem};
 use crate::{
     authorization::{Action, Resource},
-    configuration::chain,
+    configuration::{Good, chain},
     directory::{Agent, Cut},
     workspaces::{
         self, MakeError, Request,
@@ -224,14 +224,31 @@ pub(super) async fn make(
         repository,
         reference,
         devfile_path,
+        settings: settings_of(api, &agent)?,
     };
     // Before the repository is read: that takes longer than saying so.
     api.workspaces.check_name(&request.name)?;
     let (workspace, content) = api.maker.make(request).await?;
-    let notes = content.notes.clone();
+    let notes = content.all_notes();
     let workspace = api.workspaces.create(workspace, content).await?;
     tracing::info!(workspace = %workspace.name, agent = %agent.name, "workspace created");
     Ok((workspace, notes))
+}
+
+/// The configuration that an agent's new workspaces are made with.
+fn settings_of(api: &Api, agent: &Agent) -> Result<Good, Problem> {
+    api.configurations
+        .state(agent)
+        .good
+        .clone()
+        .ok_or_else(|| {
+            let detail = format!(
+                "the configuration of agent {} was not read yet, so it is not known how to make workspaces there",
+                agent.name
+            );
+            Problem::conflict("agent", "configuration_unknown", detail)
+                .hint("try again in a few seconds; kas-stub agent show says when it cannot be read")
+        })
 }
 
 fn find_orphan(api: &Api, agent: &Agent, id: &str) -> Result<Orphan, Problem> {
@@ -310,7 +327,7 @@ pub(super) async fn show(
     caller.allow(Action::ReadWorkspace, Resource::Server)?;
     let workspace = find(&api, &name)?;
     let mut answer = json!(view(&api, &workspace));
-    answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.notes);
+    answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.all_notes());
     Ok(Json(answer))
 }
 

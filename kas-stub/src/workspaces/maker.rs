@@ -7,17 +7,16 @@ use model::{DesiredState, WorkspaceName};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
-    backend::{self, BackendKind},
-    editor::{Definition, WorkspaceEditor},
-    endpoints,
+    backend::BackendKind,
     events::Events,
     imports::{Imports, Origin},
     reconcile::Orphan,
-    render::{DevfileProblem, Frame, check_objects, problem_of, repository_name, with_repository},
+    render::{DevfileProblem, repository_name, with_repository},
+    rendering::{Renderer, Rendering},
     source::{Devfiles, SourceError},
-    workspace::{Content, Life, Note, Source, Workspace},
+    workspace::{Content, Life, Source, Workspace},
 };
-use crate::{config::WorkspaceDefaults, fetch::Fetcher, git::Git};
+use crate::{configuration::Good, fetch::Fetcher, git::Git};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -31,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) devfile_path: Option<String>,
     /// What is in the cluster already, of another server, and is to be this workspace: its volumes stay.
     pub(crate) adopted: Option<Orphan>,
+    /// The agent's configuration in force.
+    pub(crate) settings: Good,
 }
 
 /// Why there is no workspace.
@@ -50,8 +51,7 @@ pub(crate) enum MakeError {
 pub(crate) struct Maker {
     devfiles: Arc<Devfiles>,
     imports: Imports,
-    defaults: WorkspaceDefaults,
-    editor: Option<Definition>,
+    renderer: Arc<Renderer>,
 }
 
 impl Maker {
@@ -59,16 +59,14 @@ impl Maker {
     pub(crate) fn new(
         git: Arc<Git>,
         fetcher: Fetcher,
-        defaults: WorkspaceDefaults,
-        editor: Option<Definition>,
+        registries: Vec<String>,
+        renderer: Arc<Renderer>,
     ) -> Self {
         let devfiles = Arc::new(Devfiles::new(git));
-        let registries = defaults.registries.iter().map(ToString::to_string);
         Self {
-            imports: Imports::new(Arc::clone(&devfiles), fetcher, registries.collect()),
+            imports: Imports::new(Arc::clone(&devfiles), fetcher, registries),
             devfiles,
-            defaults,
-            editor,
+            renderer,
         }
     }
 
@@ -83,6 +81,7 @@ impl Maker {
             reference,
             devfile_path,
             adopted,
+            settings,
         } = request;
         let read = self
             .devfiles
@@ -99,7 +98,7 @@ impl Maker {
             repository: &repository,
             reference: reference.as_deref(),
         });
-        let (flattened, mut notes) = flattened.await.map_err(wrong)?;
+        let (flattened, notes) = flattened.await.map_err(wrong)?;
         let now = Timestamp::now();
         let mut life = Life::new(now);
         let (id, namespace) = match adopted {
@@ -129,53 +128,32 @@ impl Maker {
             life,
             events: Events::default(),
         };
-        let frame = Frame {
-            id: &workspace.id,
-            name: &workspace.name,
-            namespace: &workspace.namespace,
-            agent_id,
-            defaults: &self.defaults,
-            editor: self.editor.as_ref(),
-        };
         let flattened = with_repository(flattened, &workspace.source);
-        let declared = endpoints::of_devfile(&flattened);
-        let rendered = backend::for_kind(kind).objects(&frame, flattened);
-        let rendered = rendered.map_err(|error| wrong(vec![problem_of(&error)]))?;
-        let problems = check_objects(&frame, &rendered.objects);
-        if !problems.is_empty() {
-            return Err(wrong(problems));
-        }
-        workspace.endpoints = match kind {
-            BackendKind::Native => {
-                let ports = endpoints::of_services(&rendered.objects, &workspace.name);
-                endpoints::with_paths(ports, &declared)
-            }
-            BackendKind::Devworkspace => declared,
-        };
-        let editor = self
-            .editor
-            .as_ref()
-            .zip(rendered.editor)
-            .map(|(editor, placed)| WorkspaceEditor {
-                name: editor.name().to_owned(),
-                container: placed.container,
-                folder: placed.folder,
-                port: editor.port(),
-                health: editor.health().to_owned(),
-            });
-        notes.extend(rendered.notes.into_iter().map(|note| Note {
-            field: note.path,
-            reason: format!("{}: {}", note.what, note.why),
-        }));
+        let kept = serde_json::to_value(&flattened).ok();
+        let rendered = self
+            .renderer
+            .render(
+                &workspace,
+                flattened,
+                self.renderer.usual_editor(),
+                &settings.configuration.remote_development,
+            )
+            .map_err(wrong)?;
+        let Rendering {
+            objects,
+            endpoints,
+            editor,
+            notes: rendered_notes,
+        } = rendered;
+        workspace.endpoints = endpoints;
+        workspace.editor = editor;
         let content = Content {
             devfile: devfile.text.to_string(),
-            objects: rendered.objects,
+            flattened: kept,
+            objects,
             notes,
+            rendered_notes,
         };
-        if let Some(folder) = editor.as_ref().and_then(|editor| editor.folder.as_ref()) {
-            endpoints::open_at(&mut workspace.endpoints, folder);
-        }
-        workspace.editor = editor;
         Ok((workspace, content))
     }
 }

@@ -12,7 +12,7 @@ use ::devfile::{
     model::Devfile,
     render::{Entrypoint, ProjectClone, RenderOptions, ResourceDefaults, StorageDefaults},
 };
-use model::WorkspaceName;
+use model::{WorkspaceName, configuration::RemoteDevelopment};
 
 use super::editor::Definition;
 use crate::config::WorkspaceDefaults;
@@ -54,6 +54,9 @@ pub(crate) struct Frame<'a> {
     pub(crate) defaults: &'a WorkspaceDefaults,
     /// None: workspaces get no editor.
     pub(crate) editor: Option<&'a Definition>,
+    /// What the agent's configuration file says.
+    #[expect(dead_code, reason = "what the file says is not put into objects yet")]
+    pub(crate) settings: &'a RemoteDevelopment,
 }
 
 /// The ConfigMap that lists a workspace's objects.

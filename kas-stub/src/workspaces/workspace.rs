@@ -76,15 +76,22 @@ pub(crate) struct FailureSeen {
     pub(crate) next_try_at: Option<Timestamp>,
 }
 
-/// What was rendered at creation.
+/// What was rendered, and of what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Content {
     /// As it was read.
     pub(crate) devfile: String,
+    /// The devfile with all that it draws in, the repository among its projects, so that it can be rendered again without
+    /// any network. A value: a later version of this program may know other fields. None: it was not kept yet.
+    #[serde(default)]
+    pub(crate) flattened: Option<Value>,
     /// As for a workspace that runs.
     pub(crate) objects: Vec<Value>,
     /// What the devfile says that has no effect.
     pub(crate) notes: Vec<Note>,
+    /// The same, of what the backend does not do.
+    #[serde(default)]
+    pub(crate) rendered_notes: Vec<Note>,
 }
 
 /// Something in the devfile that is accepted and not honoured.
@@ -92,6 +99,17 @@ pub(crate) struct Content {
 pub(crate) struct Note {
     pub(crate) field: String,
     pub(crate) reason: String,
+}
+
+impl Content {
+    /// Everything in the devfile that has no effect.
+    pub(crate) fn all_notes(&self) -> Vec<Note> {
+        self.notes
+            .iter()
+            .chain(&self.rendered_notes)
+            .cloned()
+            .collect()
+    }
 }
 
 impl Life {

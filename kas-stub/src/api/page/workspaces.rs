@@ -328,7 +328,7 @@ pub(in crate::api) async fn show(
         devfile_path: view.devfile_path,
         namespace: view.namespace,
         backend: view.backend.as_str(),
-        notes: content.map_err(Problem::from)?.notes,
+        notes: content.map_err(Problem::from)?.all_notes(),
         events,
     };
     Ok(show_page(StatusCode::OK, &page))
