@@ -61,12 +61,23 @@ pub(crate) struct Configurations {
     tasks: TaskTracker,
     stopping: CancellationToken,
     entries: Mutex<HashMap<u64, Arc<Entry>>>,
+    /// Counts changes of any agent's.
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
     states: watch::Sender<Arc<State>>,
     pushed: Notify,
+    /// Of all agents.
+    changes: watch::Sender<u64>,
+}
+
+impl Entry {
+    fn set(&self, state: State) {
+        self.states.send_replace(Arc::new(state));
+        self.changes.send_modify(|count| *count += 1);
+    }
 }
 
 impl Configurations {
@@ -84,6 +95,7 @@ impl Configurations {
             tasks,
             stopping,
             entries: Mutex::default(),
+            changes: watch::Sender::default(),
         }
     }
 
@@ -107,8 +119,10 @@ impl Configurations {
         let entry = Arc::new(Entry {
             states: watch::Sender::new(Arc::new(state)),
             pushed: Notify::new(),
+            changes: self.changes.clone(),
         });
         self.entries().insert(agent.id, Arc::clone(&entry));
+        self.changes.send_modify(|count| *count += 1);
         if let Some(Ok(project)) = project {
             let watcher = watcher::Watcher {
                 agent: Arc::clone(agent),
@@ -133,6 +147,11 @@ impl Configurations {
             // Between its creation and `watch` an agent has no state yet; the stream then ends and is opened again.
             None => watch::Sender::new(Arc::default()).subscribe(),
         }
+    }
+
+    /// Changes whenever what is known of any agent's configuration does.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     pub(crate) fn state(&self, agent: &Agent) -> Arc<State> {
@@ -162,6 +181,12 @@ impl Configurations {
 }
 
 impl State {
+    /// What the agent's file says; none while that is not known. (The agent itself gets defaults then.)
+    pub(crate) fn known(&self) -> Option<&Good> {
+        let is_stand_in = |good: &&Good| self.error.is_some() && good.commit == NO_COMMIT;
+        self.good.as_ref().filter(|good| !is_stand_in(good))
+    }
+
     /// The configuration of an agent without a file.
     fn without_commit(notes: Vec<Note>) -> Self {
         Self {

@@ -107,10 +107,10 @@ impl Watcher {
         });
         // Kept first: what an agent was given is there after a crash.
         self.kept.write(&*self.store, self.agent.id).await;
-        self.entry.states.send_replace(Arc::new(State {
+        self.entry.set(State {
             good: Some(good),
             error: None,
-        }));
+        });
     }
 
     async fn refuse(&mut self, commit: String, message: String, problems: Vec<Problem>) {
@@ -120,7 +120,7 @@ impl Watcher {
         self.kept.record.seen = Some(commit);
         self.kept.record.error = state.error.clone();
         self.kept.write(&*self.store, self.agent.id).await;
-        self.entry.states.send_replace(Arc::new(state));
+        self.entry.set(state);
     }
 
     /// The project could not be read. Said when it begins or changes, not each time.
@@ -131,7 +131,7 @@ impl Watcher {
         state.fail(None, message, Vec::new());
         if state != *before {
             tracing::warn!(agent = %self.agent.name, error = chain(error), "project cannot be read");
-            self.entry.states.send_replace(Arc::new(state));
+            self.entry.set(state);
         }
     }
 
@@ -143,7 +143,7 @@ impl Watcher {
                 good: before.good.clone(),
                 error: self.kept.record.error.clone(),
             };
-            self.entry.states.send_replace(Arc::new(state));
+            self.entry.set(state);
         }
     }
 }
