@@ -1,19 +1,20 @@
 //! The configuration of each agent: read from its Git project, judged, kept.
 //!
 //! One task for each agent with a project looks at the project's head every minute, and at once after a push hook. A
-//! file with a problem changes nothing but the error that people see: the last good one stays, over a restart too.
+//! section with a problem changes nothing but the error that people see: its last good value stays, over a restart too,
+//! and the other sections take effect.
 
 pub(crate) mod convert;
 mod record;
 mod watcher;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Timestamp;
-use model::configuration::{ConfigurationFile, Note, Problem};
+use model::configuration::{ConfigurationFile, Note, Problem, Section};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,7 +30,10 @@ pub(crate) const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 /// A configuration that may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Good {
+    /// The newest commit of which anything is in force.
     pub(crate) commit: String,
+    /// Sections that are older, because that commit's are wrong, with the commit that each is of.
+    pub(crate) older: Arc<BTreeMap<Section, String>>,
     pub(crate) configuration: Arc<ConfigurationFile>,
     pub(crate) notes: Arc<Vec<Note>>,
     pub(crate) applied_at: Timestamp,
@@ -181,9 +185,10 @@ impl Configurations {
 }
 
 impl State {
-    /// What the agent's file says; none while that is not known. (The agent itself gets defaults then.)
+    /// What the agent's file says of workspaces; none while that is not known. (The agent itself gets defaults then.)
     pub(crate) fn known(&self) -> Option<&Good> {
-        let is_stand_in = |good: &&Good| self.error.is_some() && good.commit == NO_COMMIT;
+        let is_stand_in =
+            |good: &&Good| self.error.is_some() && good.workspaces_commit() == NO_COMMIT;
         self.good.as_ref().filter(|good| !is_stand_in(good))
     }
 
@@ -218,9 +223,16 @@ impl State {
 }
 
 impl Good {
+    /// The commit that the section `remote_development` is of.
+    pub(crate) fn workspaces_commit(&self) -> &str {
+        let older = self.older.get(&Section::RemoteDevelopment);
+        older.unwrap_or(&self.commit)
+    }
+
     fn empty(commit: &str, notes: Vec<Note>) -> Self {
         Self {
             commit: commit.to_owned(),
+            older: Arc::default(),
             configuration: Arc::default(),
             notes: Arc::new(notes),
             applied_at: Timestamp::now(),

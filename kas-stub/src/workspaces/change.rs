@@ -12,7 +12,7 @@ use super::{
     events::Step,
     index::Entry,
     limits::{self, Rules},
-    settings::RenderedWith,
+    settings::{RenderedWith, applies},
     to_json,
     workspace::{FailureSeen, NotApplied, Workspace},
     write,
@@ -71,7 +71,7 @@ impl Workspaces {
                     decision.life.desired,
                     DesiredState::Running | DesiredState::RestartRequested
                 );
-                let good = good.filter(|good| starts && policy(good) != ApplyChanges::Never);
+                let good = good.filter(|good| starts && applies(good) != ApplyChanges::Never);
                 let change = match good {
                     None => decision.into(),
                     Some(good) => {
@@ -279,14 +279,10 @@ impl Change {
     }
 }
 
-fn policy(good: &Good) -> ApplyChanges {
-    good.configuration.remote_development.apply_changes
-}
-
 /// Whether a changed file is to reach the workspace now.
 pub(super) fn is_behind(workspace: &Workspace, good: &Good) -> bool {
     let life = &workspace.life;
-    if policy(good) != ApplyChanges::Now
+    if applies(good) != ApplyChanges::Now
         || life.desired == DesiredState::Terminated
         || life.actual == ActualState::Terminated
     {

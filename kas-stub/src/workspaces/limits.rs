@@ -94,7 +94,7 @@ pub(crate) fn next_change(life: &Life, rules: &Rules) -> Option<NextChange> {
         origin: Origin {
             level: "agent",
             name: rules.agent.clone(),
-            commit: rules.good.commit.clone(),
+            commit: rules.good.workspaces_commit().to_owned(),
             field,
             hours,
         },
@@ -147,6 +147,7 @@ mod tests {
             agent: "main".into(),
             good: Good {
                 commit: "abc".into(),
+                older: Arc::default(),
                 configuration: Arc::new(configuration),
                 notes: Arc::default(),
                 applied_at: at(0),

@@ -38,7 +38,7 @@ impl RenderedWith {
     /// What is rendered with this file.
     pub(crate) fn of(good: &Good) -> Self {
         Self {
-            commit: good.commit.clone(),
+            commit: good.workspaces_commit().to_owned(),
             fields: fields(&good.configuration.remote_development),
         }
     }
@@ -70,7 +70,16 @@ pub(crate) fn against(rendered: Option<&RenderedWith>, good: &Good) -> Against {
             .filter(|it| it != NO_COMMIT),
         current: rendered.is_some_and(|it| it.is_same(&now)),
         differs: rendered.map_or_else(Vec::new, |it| it.differs(&now)),
-        applies: good.configuration.remote_development.apply_changes,
+        applies: applies(good),
+    }
+}
+
+/// When a changed file reaches a workspace. What is turned off leaves them as they are.
+pub(crate) fn applies(good: &Good) -> ApplyChanges {
+    let settings = &good.configuration.remote_development;
+    match settings.enabled {
+        true => settings.apply_changes,
+        false => ApplyChanges::Never,
     }
 }
 
@@ -149,9 +158,11 @@ mod tests {
 
     fn good(commit: &str, change: impl FnOnce(&mut RemoteDevelopment)) -> Good {
         let mut configuration = ConfigurationFile::default();
+        configuration.remote_development.enabled = true;
         change(&mut configuration.remote_development);
         Good {
             commit: commit.into(),
+            older: Arc::default(),
             configuration: Arc::new(configuration),
             notes: Arc::default(),
             applied_at: Timestamp::UNIX_EPOCH,
@@ -167,7 +178,6 @@ mod tests {
         let differs = |now: Good| against(Some(&before), &now);
         let same = differs(good("2", |it| {
             label(it, "a");
-            it.enabled = true;
             it.workspaces_quota = Some(1);
             it.max_active_hours_before_stop = 1;
             it.shared_namespace = "all".into();
@@ -183,6 +193,8 @@ mod tests {
         assert!(!other.current);
         assert_eq!(other.differs, ["default_runtime_class", "labels"]);
         assert_eq!(other.applies, ApplyChanges::Now);
+        let off = differs(good("3", |it| it.enabled = false));
+        assert_eq!(off.applies, ApplyChanges::Never);
         let gone = differs(good("3", |_| {}));
         assert_eq!(
             (gone.current, &gone.differs[..]),
