@@ -106,7 +106,7 @@ impl Watcher {
         self.kept.record.error.clone_from(&state.error);
         // Kept first: what an agent was given is there after a crash.
         self.kept.write(&*self.store, self.agent.id).await;
-        self.entry.states.send_replace(Arc::new(state));
+        self.entry.set(state);
     }
 
     /// The project could not be read. Said when it begins or changes, not each time.
@@ -117,7 +117,7 @@ impl Watcher {
         state.fail(None, message, Vec::new());
         if state != *before {
             tracing::warn!(agent = %self.agent.name, error = chain(error), "project cannot be read");
-            self.entry.states.send_replace(Arc::new(state));
+            self.entry.set(state);
         }
     }
 
@@ -129,7 +129,7 @@ impl Watcher {
                 good: before.good.clone(),
                 error: self.kept.record.error.clone(),
             };
-            self.entry.states.send_replace(Arc::new(state));
+            self.entry.set(state);
         }
     }
 }

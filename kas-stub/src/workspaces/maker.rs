@@ -13,10 +13,11 @@ use super::{
     reconcile::Orphan,
     render::{DevfileProblem, repository_name, with_repository},
     rendering::{Renderer, Rendering},
+    settings::RenderedWith,
     source::{Devfiles, SourceError},
     workspace::{Content, Life, Source, Workspace},
 };
-use crate::{configuration::Good, fetch::Fetcher, git::Git};
+use crate::{clock::Clock, configuration::Good, fetch::Fetcher, git::Git};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ pub(crate) struct Maker {
     devfiles: Arc<Devfiles>,
     imports: Imports,
     renderer: Arc<Renderer>,
+    clock: Clock,
 }
 
 impl Maker {
@@ -61,12 +63,14 @@ impl Maker {
         fetcher: Fetcher,
         registries: Vec<String>,
         renderer: Arc<Renderer>,
+        clock: Clock,
     ) -> Self {
         let devfiles = Arc::new(Devfiles::new(git));
         Self {
             imports: Imports::new(Arc::clone(&devfiles), fetcher, registries),
             devfiles,
             renderer,
+            clock,
         }
     }
 
@@ -99,7 +103,7 @@ impl Maker {
             reference: reference.as_deref(),
         });
         let (flattened, notes) = flattened.await.map_err(wrong)?;
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let mut life = Life::new(now);
         let (id, namespace) = match adopted {
             None => (random_uuid(), name.own_namespace()),
@@ -124,6 +128,9 @@ impl Maker {
             },
             endpoints: Vec::new(),
             editor: None,
+            rendered_with: Some(RenderedWith::of(&settings)),
+            not_applied: None,
+            content_version: 1,
             created_at: now,
             life,
             events: Events::default(),
@@ -159,9 +166,13 @@ impl Maker {
 }
 
 /// An orphan as a workspace that is to go, with its volumes; `None` when its name is none of a workspace.
-pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Workspace> {
+pub(crate) fn ending(
+    orphan: Orphan,
+    owner: u64,
+    agent_id: u64,
+    now: Timestamp,
+) -> Option<Workspace> {
     let name: WorkspaceName = orphan.name.parse().ok()?;
-    let now = Timestamp::now();
     Some(Workspace {
         id: orphan.workspace_id,
         own_namespace: orphan.namespace == name.own_namespace(),
@@ -173,6 +184,9 @@ pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Worksp
         source: Source::default(),
         endpoints: Vec::new(),
         editor: None,
+        rendered_with: None,
+        not_applied: None,
+        content_version: 1,
         created_at: now,
         life: Life {
             desired: DesiredState::Terminated,
@@ -229,6 +243,23 @@ fn random_uuid() -> String {
         &hex[20..],
     ];
     parts.join("-")
+}
+
+/// A workspace for tests.
+#[cfg(test)]
+pub(super) fn sample(name: &str) -> Workspace {
+    let orphan = Orphan {
+        workspace_id: random_uuid(),
+        name: name.to_owned(),
+        namespace: format!("gl-rd-ns-{name}"),
+        actual_state: model::ActualState::Running,
+        applied_generation: 1,
+        first_seen_at: Timestamp::UNIX_EPOCH,
+    };
+    let mut workspace =
+        ending(orphan, 10, 1, Timestamp::UNIX_EPOCH).expect("the test gives a good name");
+    workspace.life = Life::new(Timestamp::UNIX_EPOCH);
+    workspace
 }
 
 #[cfg(test)]

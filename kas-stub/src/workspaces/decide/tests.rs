@@ -47,7 +47,12 @@ fn readable(decision: Option<Decision>) -> String {
     let steps: Vec<_> = steps
         .iter()
         .map(|(_, step)| match step {
-            Step::Desired { state, generation } => format!("desired {state:?} {generation}"),
+            Step::Desired {
+                state, generation, ..
+            } => format!("desired {state:?} {generation}"),
+            Step::Rendered {
+                generation, fields, ..
+            } => format!("rendered {generation} {fields:?}"),
             Step::Applied { generation } => format!("applied {generation}"),
             Step::Actual { state } => format!("actual {state:?}"),
             Step::Failure { code, .. } => format!("failure {code}"),
