@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::{
     agent::{ScriptedAgent, gitlab_request},
     git::Project,
-    support::{TestAgent, TestServer},
+    support::{TestAgent, TestServer, WORKSPACES_ON},
 };
 
 const DEVFILE: &str = "\
@@ -88,10 +88,13 @@ impl World {
             config.git_allow_private = true;
         })
         .await;
-        let created = server.create_agent("a", None).await;
-        let agent = ScriptedAgent::connect(server.server.agents, &created.token).await;
         let project = Project::serve().await;
-        project.push(&[(".devfile.yaml", DEVFILE)]).await;
+        project
+            .push(&[(".devfile.yaml", DEVFILE), WORKSPACES_ON])
+            .await;
+        let created = server.create_agent("a", Some(&project.url)).await;
+        server.wait_for_workspaces("a").await;
+        let agent = ScriptedAgent::connect(server.server.agents, &created.token).await;
         Self {
             server,
             agent,
