@@ -11,8 +11,9 @@ use crate::agent::{ScriptedAgent, gitlab_request};
 use world::{Told, World, deployment, info, termination};
 
 /// Kinds of a whole answer: two inventories, and what the devfile makes.
-const ALL: [&str; 7] = [
+const ALL: [&str; 8] = [
     "ConfigMap one-workspace-inventory",
+    "NetworkPolicy one",
     "ServiceAccount one",
     "PersistentVolumeClaim one-projects",
     "Service one",
@@ -31,7 +32,7 @@ async fn gitlabs_scenario_of_fifteen_polls() {
     let mut world = World::start().await;
     world.create("one").await;
     let running = || info(deployment("Running", 1));
-    let is_partial = |told: &Told| told.names() == ALL[..5];
+    let is_partial = |told: &Told| told.names() == ALL[..6];
     let is_all = |told: &Told| told.names() == ALL;
 
     // 1, 2
@@ -282,7 +283,7 @@ async fn what_is_applied_is_marked_and_grouped() {
         }
     }
     // Text that looks like another type stays text.
-    assert_eq!(told.documents[6]["stringData"]["value"], "yes");
+    assert_eq!(told.documents[7]["stringData"]["value"], "yes");
 }
 
 #[tokio::test]

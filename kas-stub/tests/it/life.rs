@@ -182,6 +182,13 @@ fn memory(told: &Told) -> &Value {
     &containers[0]["resources"]["requests"]["memory"]
 }
 
+/// Of the file, on the Deployment.
+fn label(told: &Told) -> &Value {
+    let mut documents = told.documents.iter();
+    let deployment = documents.find(|it| it["kind"] == "Deployment").unwrap();
+    &deployment["metadata"]["labels"]["team"]
+}
+
 fn volume_size(told: &Told) -> &Value {
     let mut documents = told.documents.iter();
     let volume = documents.find(|it| it["kind"] == "PersistentVolumeClaim");
@@ -243,7 +250,8 @@ async fn what_a_workspace_is_made_of_changes_when_it_is_started_and_its_volume_d
         .poll_one("partial", info(deployment("Running", 1)))
         .await;
     assert_eq!(told.states().0, "RestartRequested");
-    assert_eq!(told.documents.len(), 7);
+    assert_eq!(told.documents.len(), 8);
+    assert_eq!(label(&told), "a");
     assert_eq!(
         (memory(&told), volume_size(&told), told.replicas()),
         (&json!("200Mi"), &json!("10Gi"), Some(0))
@@ -280,7 +288,11 @@ async fn a_changed_file_reaches_workspaces_at_once_or_never_as_it_says() {
     let shown = world.show("one").await;
     assert_eq!(shown["configuration"]["differs"], json!(["labels"]));
     assert_eq!(shown["configuration"]["applies"], "never");
-    assert_eq!(memory(&world.poll_one("full", json!([])).await), "128Mi");
+    let told = world.poll_one("full", json!([])).await;
+    assert_eq!(
+        (memory(&told), label(&told)),
+        (&json!("128Mi"), &Value::Null)
+    );
 
     let commit = world
         .configure("{enabled: true, apply_changes: now, labels: {team: a}}")
@@ -290,6 +302,7 @@ async fn a_changed_file_reaches_workspaces_at_once_or_never_as_it_says() {
     assert_eq!(shown["configuration"]["commit"], commit.as_str());
     assert_eq!(shown["generation"], 4, "{shown:#}");
     let told = world.poll_one("partial", json!([])).await;
+    assert_eq!(label(&told), "a");
     assert_eq!(
         (memory(&told), volume_size(&told)),
         (&json!("200Mi"), &json!("10Gi"))
