@@ -310,9 +310,8 @@ fn a_devworkspace_has_a_sized_volume_for_its_projects() {
         );
     for text in [DEVFILE, &without] {
         let (objects, _) = made(BackendKind::Devworkspace, text);
-        let components = objects[0]["spec"]["template"]["components"]
-            .as_array()
-            .unwrap();
+        let components = &named(&objects, "DevWorkspace")[0].1["spec"]["template"]["components"];
+        let components = components.as_array().unwrap();
         let projects = components
             .iter()
             .find(|it| it["name"] == "projects")

@@ -218,7 +218,7 @@ fn a_class_is_the_main_containers_size_instead_of_the_devfiles() {
         (&tools["limits"]["cpu"], &tools["requests"]["cpu"]),
         (&json!("8"), &json!("4"))
     );
-    assert_eq!(tools["limits"]["memory"], "17Gi");
+    assert_eq!(tools["limits"]["memory"], "17408Mi");
     // Of what a class does not speak the devfile does.
     let made = native("{classes: [{name: s, resources: {limits: {memory: 1Gi}}}]}");
     assert_eq!(
