@@ -28,6 +28,7 @@ mod api;
 mod authorization;
 mod configuration;
 mod connection_headers;
+mod data_folder;
 mod directory;
 mod fetch;
 mod git;
