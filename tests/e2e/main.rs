@@ -14,6 +14,7 @@ mod editor;
 mod failures;
 mod installation;
 mod kubectl;
+mod network;
 mod rights;
 mod trouble;
 mod two_agents;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         installation::TESTS,
         kubectl::TESTS,
         bulk::TESTS,
+        network::TESTS,
         rights::TESTS,
         configuration::TESTS,
         two_agents::TESTS,
