@@ -21,6 +21,7 @@ use crate::{
     access::{Access, AccessParts},
     agents::{AgentServices, AgentServicesParts, Clusters, Presence},
     api::{self, Api},
+    authorities,
     config::ServeConfig,
     configuration::{Configurations, chain},
     data_folder::{self, ACCESS_KEY, DATABASE, SOCKET},
@@ -87,6 +88,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         allow_plaintext,
         git_allow_http,
         git_allow_private,
+        git_ca_file,
         workspaces: workspace_defaults,
         workspaces_domain,
         editors,
@@ -178,8 +180,14 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     data_folder::create_folder(&git_cache)?;
     let (stop_grace, keepalive) = (timing.stop_grace, timing.keepalive);
     let tls_poll_interval = timing.tls_poll_interval;
-    let git = Arc::new(Git::new(git_cache, git_policy, timing.git_timeout));
-    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout);
+    let authorities = authorities::load(
+        git_ca_file.as_deref(),
+        &std::path::absolute(git_cache.join("authorities.crt"))?,
+    )
+    .context("--git-ca-file")?;
+    let git = Git::new(git_cache, git_policy, timing.git_timeout, &authorities);
+    let git = Arc::new(git);
+    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout, &authorities);
     let configurations = Arc::new(Configurations::new(
         Arc::clone(&store),
         Arc::clone(&git),

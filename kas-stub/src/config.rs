@@ -111,6 +111,10 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_GIT_ALLOW_PRIVATE")]
     pub git_allow_private: bool,
 
+    /// More authorities (PEM) that may sign the certificates of Git servers and devfile registries, beside the system's.
+    #[arg(long, env = "KAS_STUB_GIT_CA_FILE", value_name = "FILE")]
+    pub git_ca_file: Option<PathBuf>,
+
     /// The domain below which every port of a workspace has a host, as PORT-WORKSPACE.DOMAIN. All its names must lead to
     /// the address that people connect to (browsers resolve *.localhost so by themselves).
     #[arg(
@@ -216,6 +220,7 @@ impl ServeConfig {
             allow_plaintext: false,
             git_allow_http: false,
             git_allow_private: false,
+            git_ca_file: None,
             workspaces_domain: Domain(DEFAULT_WORKSPACES_DOMAIN.into()),
             workspaces: WorkspaceDefaults::default(),
             editors: EditorSettings::default(),

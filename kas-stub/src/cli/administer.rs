@@ -252,6 +252,10 @@ fn one_agent(agent: &Value) {
             or_dash(text(pod, "kubernetes_version")),
             time(pod, "connected_at"),
         ));
+        for warning in list(&pod["warnings"]) {
+            let warning = warning.as_str().unwrap_or_default();
+            output::line(&format!("warning    {warning}"));
+        }
     }
     let cluster = &agent["cluster"];
     if !cluster.is_null() {
