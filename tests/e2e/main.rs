@@ -15,6 +15,7 @@ mod failures;
 mod installation;
 mod kubectl;
 mod life;
+mod network;
 mod rights;
 mod trouble;
 mod two_agents;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         installation::TESTS,
         kubectl::TESTS,
         bulk::TESTS,
+        network::TESTS,
         rights::TESTS,
         configuration::TESTS,
         two_agents::TESTS,

@@ -17,6 +17,7 @@ mod driver;
 mod gitlab;
 mod lease;
 mod link;
+mod pull_secrets;
 mod typed;
 mod watches;
 
