@@ -49,7 +49,11 @@ const fn workspaces(group: &'static str, resource: &'static str, verbs: &'static
 
 /// All of them. People's calls run with rights of their own, which the table does not have.
 pub const RIGHTS: &[Right] = &[
-    workspaces("", "namespaces", &["get", "list", "watch", "create", "delete"]),
+    workspaces(
+        "",
+        "namespaces",
+        &["get", "list", "watch", "create", "delete"],
+    ),
     workspaces("", "configmaps", OBJECT),
     workspaces("", "persistentvolumeclaims", OBJECT),
     workspaces("", "resourcequotas", OBJECT),

@@ -15,6 +15,7 @@ mod failures;
 mod installation;
 mod kubectl;
 mod rights;
+mod service;
 mod trouble;
 mod two_agents;
 mod workspace_trouble;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         failures::TESTS,
         editor::TESTS,
         devfiles::TESTS,
+        service::TESTS,
         workspace_trouble::TESTS,
         trouble::TESTS,
         installation::LAST,
