@@ -106,7 +106,7 @@ fn rolling(world: &mut World) -> Result<()> {
     let mut values = world.main_values()?;
     values["podLabels"] = json!({"round": std::process::id().to_string()});
 
-    let mut caller = Caller::start(world)?;
+    let caller = Caller::start(world)?;
     let replaced = |change: &mut dyn FnMut() -> Result<()>| -> Result<()> {
         let old = world.release.pods(&world.cluster)?;
         change()?;

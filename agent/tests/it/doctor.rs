@@ -71,6 +71,7 @@ async fn what_is_whole_is_ok() {
             "tcp",
             "tls",
             "token",
+            "clock",
             "API server",
             "cluster's clock",
             "rights: native",
