@@ -14,6 +14,8 @@ mod editor;
 mod failures;
 mod installation;
 mod kubectl;
+mod life;
+mod network;
 mod rights;
 mod service;
 mod trouble;
@@ -42,10 +44,12 @@ fn main() -> ExitCode {
         installation::TESTS,
         kubectl::TESTS,
         bulk::TESTS,
+        network::TESTS,
         rights::TESTS,
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        life::TESTS,
         access::TESTS,
         browser::TESTS,
         failures::TESTS,

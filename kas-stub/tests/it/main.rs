@@ -13,6 +13,8 @@ mod certificates;
 mod git;
 mod imports;
 mod json;
+mod life;
+mod lingering;
 mod proxy;
 mod stop;
 mod support;
