@@ -17,6 +17,7 @@ mod kubectl;
 mod life;
 mod network;
 mod rights;
+mod service;
 mod trouble;
 mod two_agents;
 mod workspace_trouble;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         failures::TESTS,
         editor::TESTS,
         devfiles::TESTS,
+        service::TESTS,
         workspace_trouble::TESTS,
         trouble::TESTS,
         installation::LAST,

@@ -43,7 +43,8 @@ pub(crate) struct World {
     pub(crate) release: Release,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: PathBuf,
-    image: String,
+    /// The agent's.
+    pub(crate) image: String,
     server_log_mark: u64,
 }
 

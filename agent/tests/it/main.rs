@@ -9,10 +9,12 @@
 mod api_server;
 mod calls;
 mod connection;
+mod doctor;
 mod fixture;
 mod gitlab;
 mod kas;
 mod modules;
 mod objects;
 mod program;
+mod proxy;
 mod stopping;

@@ -14,6 +14,7 @@ mod gitlab_json;
 #[path = "../../../agent/tests/it/objects.rs"]
 mod objects;
 mod relay;
+mod restore;
 mod rig;
 mod transport;
 mod troubles;
