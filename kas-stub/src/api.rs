@@ -7,6 +7,7 @@ mod open_workspace;
 pub(crate) mod page;
 mod problem;
 mod tokens;
+mod workspace_events;
 mod workspaces;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::{
     git::guard::Policy,
     proxy::Proxy,
     sign_in::{LINK_LENGTH, SignIn},
+    tls::Served,
     tunnel::Tunnels,
     workspaces::{Maker, Workspaces},
 };
@@ -55,7 +57,7 @@ pub(crate) struct Api {
     pub(crate) agent_url: Arc<str>,
     /// The domain under which workspaces have their hosts.
     pub(crate) workspaces_domain: Arc<str>,
-    pub(crate) trusted_pem: Arc<str>,
+    pub(crate) certificate: Arc<Served>,
     pub(crate) git_policy: Policy,
     pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) maker: Arc<Maker>,
@@ -98,7 +100,7 @@ impl Api {
             .route("/workspaces/{name}/start", post(workspaces::start))
             .route("/workspaces/{name}/stop", post(workspaces::stop))
             .route("/workspaces/{name}/restart", post(workspaces::restart))
-            .route("/workspaces/{name}/events", get(workspaces::events))
+            .route("/workspaces/{name}/events", get(workspace_events::events))
             .route("/workspaces/{name}/logs", get(logs::logs))
             .fallback(problem::no_such_path)
             .method_not_allowed_fallback(problem::no_such_method);
@@ -154,7 +156,8 @@ async fn server(
         "version": env!("CARGO_PKG_VERSION"),
         "external_url": &*api.external_url,
         "agent_url": &*api.agent_url,
-        "ca_certificate": &*api.trusted_pem,
+        "ca_certificate": &*api.certificate.trusted_pem(),
+        "private_ca": api.certificate.has_private_authority(),
     })))
 }
 

@@ -1,6 +1,7 @@
 //! What `kas-stub serve` can be told. Read once; nothing else looks at the environment.
 
 mod editors;
+pub(crate) mod file;
 mod workspaces;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-pub use crate::listener::Keepalive;
+pub use crate::{clock::Clock, listener::Keepalive};
 pub use editors::EditorSettings;
 pub use workspaces::WorkspaceDefaults;
 
@@ -77,12 +78,12 @@ pub struct ServeConfig {
     )]
     pub tls_san: Vec<String>,
 
-    /// A certificate chain (PEM) to use instead of the server's own CA.
+    /// A certificate chain (PEM) to use instead of the server's own CA, for both ports. It and its key are read again when
+    /// they change.
     #[arg(
         long,
         env = "KAS_STUB_TLS_CERT_FILE",
-        value_name = "FILE",
-        requires = "tls_key_file"
+        value_name = "FILE"
     )]
     pub tls_cert_file: Option<PathBuf>,
 
@@ -90,10 +91,13 @@ pub struct ServeConfig {
     #[arg(
         long,
         env = "KAS_STUB_TLS_KEY_FILE",
-        value_name = "FILE",
-        requires = "tls_cert_file"
+        value_name = "FILE"
     )]
     pub tls_key_file: Option<PathBuf>,
+
+    /// The authority (PEM) of --tls-cert-file, if it is not one that everybody trusts: agents and people are told to.
+    #[arg(long, env = "KAS_STUB_TLS_CA_FILE", value_name = "FILE")]
+    pub tls_ca_file: Option<PathBuf>,
 
     /// Accept connections without TLS also where the listener is not on loopback.
     #[arg(long, env = "KAS_STUB_ALLOW_PLAINTEXT")]
@@ -131,6 +135,14 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 
+    /// For tests only: a file with the seconds that the clock for workspaces' lives is ahead, read again and again.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub clock_ahead_file: Option<PathBuf>,
+
+    /// The clock for workspaces' lives; tests move it.
+    #[arg(skip)]
+    pub clock: Clock,
+
     /// Times that tests shorten.
     #[arg(skip)]
     pub timing: Timing,
@@ -156,6 +168,8 @@ pub enum LogFormat {
 pub struct Timing {
     /// How often a project is asked for its newest commit, when no push hook says so earlier.
     pub git_poll_interval: Duration,
+    /// How often the files of the certificate are looked at.
+    pub tls_poll_interval: Duration,
     /// The longest that one run of git may take.
     pub git_timeout: Duration,
     /// The longest that reading one text that a devfile refers to may take.
@@ -172,6 +186,8 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             git_poll_interval: Duration::from_secs(60),
+            // A Secret's volume follows within a minute anyway.
+            tls_poll_interval: Duration::from_secs(10),
             git_timeout: Duration::from_secs(30),
             fetch_timeout: Duration::from_secs(15),
             find_tunnel: Duration::from_secs(20),
@@ -196,6 +212,7 @@ impl ServeConfig {
             tls_san: Vec::new(),
             tls_cert_file: None,
             tls_key_file: None,
+            tls_ca_file: None,
             allow_plaintext: false,
             git_allow_http: false,
             git_allow_private: false,
@@ -204,6 +221,8 @@ impl ServeConfig {
             editors: EditorSettings::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
+            clock_ahead_file: None,
+            clock: Clock::default(),
             timing: Timing::default(),
         }
     }

@@ -19,6 +19,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 
 mod access;
@@ -27,6 +28,7 @@ mod api;
 mod authorization;
 mod configuration;
 mod connection_headers;
+mod data_folder;
 mod directory;
 mod fetch;
 mod git;

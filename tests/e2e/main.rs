@@ -15,6 +15,7 @@ mod failures;
 mod installation;
 mod kubectl;
 mod network;
+mod life;
 mod rights;
 mod trouble;
 mod two_agents;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        life::TESTS,
         access::TESTS,
         browser::TESTS,
         failures::TESTS,

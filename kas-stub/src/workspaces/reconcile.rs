@@ -18,7 +18,6 @@ mod tests;
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
-use jiff::Timestamp;
 use proto::remote_development::rpc::{
     Begin, Poll, ReconcileRequest, ReconcileResponse, reconcile_request,
     remote_development_server::RemoteDevelopment,
@@ -141,7 +140,7 @@ impl Opening {
             .collect();
         let leader = Leader {
             pod_name: pod_name.clone(),
-            since: Timestamp::now(),
+            since: workspaces.clock().now(),
         };
         let agent_id = call.agent.id;
         let lead = workspaces
@@ -238,7 +237,7 @@ impl Exchange {
                 return Err(Status::resource_exhausted("too many workspaces in a poll"));
             }
         }
-        let now = Timestamp::now();
+        let now = self.workspaces.clock().now();
         let agent_id = self.call.agent.id;
         let mut known = Vec::new();
         for report in reports {

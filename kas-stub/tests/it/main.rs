@@ -12,6 +12,8 @@ mod api;
 mod git;
 mod imports;
 mod json;
+mod life;
+mod lingering;
 mod proxy;
 mod stop;
 mod support;

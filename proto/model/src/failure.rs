@@ -59,10 +59,12 @@ pub enum FailureCode {
     ForeignObject,
     /// It waits for something that is being deleted.
     WaitingForDeletion,
+    /// The server could not render it with the agent's configuration as it is now; it runs with what it had.
+    SettingsNotApplied,
 }
 
 impl FailureCode {
-    /// It may pass by itself: shown as a warning while the start goes on.
+    /// It may pass by itself, or keeps nothing from running: shown as a warning while the start goes on.
     #[must_use]
     pub fn is_passing(self) -> bool {
         matches!(
@@ -72,6 +74,7 @@ impl FailureCode {
                 | Self::Unschedulable
                 | Self::VolumeNotMounted
                 | Self::WaitingForDeletion
+                | Self::SettingsNotApplied
         )
     }
 
@@ -98,6 +101,7 @@ impl FailureCode {
             Self::DevWorkspaceFailed => "DevWorkspaceFailed",
             Self::ForeignObject => "ForeignObject",
             Self::WaitingForDeletion => "WaitingForDeletion",
+            Self::SettingsNotApplied => "SettingsNotApplied",
         }
     }
 }

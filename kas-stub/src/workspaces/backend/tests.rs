@@ -1,6 +1,6 @@
 use ::devfile::FlattenOptions;
 use ::devfile::flatten::NoFetch;
-use model::WorkspaceName;
+use model::{WorkspaceName, configuration::RemoteDevelopment};
 use serde_json::json;
 
 use super::*;
@@ -60,6 +60,7 @@ fn made_with(editor: &str, kind: BackendKind, text: &str) -> (Vec<Value>, Vec<St
         agent_id: 7,
         defaults: &defaults,
         editor: editor.as_ref(),
+        settings: &RemoteDevelopment::default(),
     };
     let source = Source {
         repository: "https://git.example.com/app.git".into(),
