@@ -131,7 +131,11 @@ impl Asked {
 
     fn impersonates(&mut self, person: &Value) {
         let mut may = |group: &str, resource: &str| {
-            let right = (group.to_owned(), resource.to_owned(), "impersonate".to_owned());
+            let right = (
+                group.to_owned(),
+                resource.to_owned(),
+                "impersonate".to_owned(),
+            );
             self.used.insert(right);
         };
         let name = person["username"].as_str().unwrap_or_default();
@@ -140,10 +144,17 @@ impl Asked {
             false => may("", "users"),
         }
         let groups = person["groups"].as_array().into_iter().flatten();
-        if groups.into_iter().any(|it| it.as_str().is_some_and(|it| it.starts_with("gitlab:"))) {
+        if groups
+            .into_iter()
+            .any(|it| it.as_str().is_some_and(|it| it.starts_with("gitlab:")))
+        {
             may("", "groups");
         }
-        for key in person["extra"].as_object().into_iter().flat_map(|it| it.keys()) {
+        for key in person["extra"]
+            .as_object()
+            .into_iter()
+            .flat_map(|it| it.keys())
+        {
             may("authentication.k8s.io", &format!("userextras/{key}"));
         }
     }
@@ -178,7 +189,9 @@ fn granted(world: &World) -> Result<BTreeSet<Right>> {
         for rule in rules.as_array().into_iter().flatten() {
             let texts = |field: &str| -> Vec<String> {
                 let texts = rule[field].as_array().into_iter().flatten();
-                texts.filter_map(|it| it.as_str().map(str::to_owned)).collect()
+                texts
+                    .filter_map(|it| it.as_str().map(str::to_owned))
+                    .collect()
             };
             for group in texts("apiGroups") {
                 for resource in texts("resources") {

@@ -6,16 +6,18 @@
 #![expect(clippy::print_stdout, reason = "a test run tells its results")]
 
 mod access;
+mod audit;
 mod browser;
 mod bulk;
 mod configuration;
 mod devfiles;
 mod editor;
 mod failures;
+mod hostile;
 mod installation;
 mod kubectl;
-mod network;
 mod life;
+mod network;
 mod rights;
 mod trouble;
 mod two_agents;
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         devfiles::TESTS,
         workspace_trouble::TESTS,
         trouble::TESTS,
+        hostile::TESTS,
+        audit::TESTS,
         installation::LAST,
         trouble::LAST,
         workspace_trouble::LAST,
@@ -66,7 +70,7 @@ fn main() -> ExitCode {
     .collect();
 
     let started = Instant::now();
-    let mut world = match World::start() {
+    let mut world = match World::start(filters.is_empty()) {
         Ok(world) => world,
         Err(error) => {
             println!("FAILED  the environment of the tests\n{error:#}");
