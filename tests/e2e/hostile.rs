@@ -68,6 +68,19 @@ fn not_allowed(world: &mut World) -> Result<()> {
         ensure!(shown["failures"].to_string().contains(word), "{shown:#}");
         // Not even its namespace was made.
         let namespace = format!("gl-rd-ns-{name}");
+        // What listens as an editor does: for whoever comes.
+        let editor =
+            format!("nohup python3 -m http.server {EDITOR_PORT} >/dev/null 2>&1 </dev/null &");
+        let in_victim = [
+            "exec",
+            "-n",
+            "gl-rd-ns-victim",
+            "deployment/victim",
+            "-c",
+            "tools",
+        ];
+        world.admin(&[&in_victim[..], &["--", "sh", "-c", &editor]].concat())?;
+
         let get = outcome(
             &mut world.cluster.kubectl(&["get", "namespace", &namespace]),
             CALL,
@@ -232,6 +245,8 @@ fn as_agent(world: &World, account: &str, arguments: &[&str]) -> Result<Outcome>
 /// The link-local address of clouds' metadata services. Here the node itself answers there.
 const METADATA: &str = "169.254.169.254";
 const KUBELET_PORT: u16 = 10250;
+/// Where editors listen, without a password.
+const EDITOR_PORT: u16 = 60001;
 
 fn looks_around(world: &mut World) -> Result<()> {
     // As GitLab's default has it: no private address, but the one of this cluster's Git server.
@@ -308,6 +323,7 @@ fn holds(world: &World) -> Result<()> {
     ])?;
     let targets = [
         ("another workspace's Pod", victim.as_str(), 8080),
+        ("another workspace's editor", &victim, EDITOR_PORT),
         ("another workspace's Service", &service, 8080),
         ("the agent's own port", &agent, 8080),
         ("the API server's Service", "10.96.0.1", 443),

@@ -7,6 +7,7 @@
 //! refused, also one that Kubernetes gets after this was written. Names and values that give power elsewhere (a cloud's
 //! identity, another object's content) are looked at where they stand.
 
+mod container;
 mod dev_workspace;
 mod fill;
 mod network;
