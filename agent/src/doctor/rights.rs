@@ -9,11 +9,13 @@ use kube::api::{Api, PostParams};
 use super::report::Check;
 use crate::config::Config;
 use crate::kas::health::chain;
-use crate::rights::{Part, Place, RIGHTS, Right};
+use crate::rights::{Part, Place, Right, needed};
 
 /// Questions to the API server at a time.
 const CONCURRENT: usize = 8;
 const NAME: &str = "rights";
+/// No namespace.
+const EVERYWHERE: &str = "";
 
 /// One verb of a right, and whether it is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +28,12 @@ struct Answer {
 
 /// Asks for every right, a few at a time.
 pub(super) async fn examine(client: &kube::Client, config: &Config) -> Vec<Check> {
-    let questions = RIGHTS
-        .iter()
-        .flat_map(|right| right.verbs.iter().map(move |verb| (right, *verb)));
+    let shares_namespace = config.workspaces.policy.shared_namespace.is_some();
+    let questions = needed(shares_namespace, true)
+        .filter_map(|right| Some((right, asked_at(right.place, config)?)))
+        .flat_map(|(right, place)| right.verbs.iter().map(move |verb| (right, *verb, place)));
     let answers: Result<Vec<Answer>, kube::Error> = stream::iter(questions)
-        .map(|(right, verb)| ask(client, right, verb, &config.pod.namespace))
+        .map(|(right, verb, place)| ask(client, right, verb, place, config))
         .buffered(CONCURRENT)
         .try_collect()
         .await;
@@ -48,27 +51,41 @@ pub(super) async fn examine(client: &kube::Client, config: &Config) -> Vec<Check
     checks
 }
 
+/// The namespace in which a right is asked about; [`EVERYWHERE`] for one in the whole cluster. `None`: it cannot be asked
+/// about yet, since the agent binds it when it makes the namespace, which other rights allow.
+fn asked_at(place: Place, config: &Config) -> Option<&str> {
+    match place {
+        Place::Cluster => Some(EVERYWHERE),
+        Place::WorkspaceNamespaces => None,
+        Place::SharedNamespace => config.workspaces.policy.shared_namespace.as_deref(),
+        Place::OwnNamespace => Some(&config.pod.namespace),
+    }
+}
+
 async fn ask(
     client: &kube::Client,
     right: &Right,
     verb: &str,
-    own: &str,
+    namespace: &str,
+    config: &Config,
 ) -> Result<Answer, kube::Error> {
-    let namespace = match right.place {
-        Place::Cluster => None,
-        Place::OwnNamespace => Some(own.to_owned()),
+    let place = match namespace {
+        EVERYWHERE => "everywhere".to_owned(),
+        namespace => format!("in namespace {namespace}"),
     };
-    let place = match &namespace {
-        None => "everywhere".to_owned(),
-        Some(namespace) => format!("in namespace {namespace}"),
-    };
+    let role = config
+        .workspaces
+        .role
+        .as_ref()
+        .filter(|_| right.only_workspace_role);
     let allowed = review(
         client,
         ResourceAttributes {
             group: Some(right.group.to_owned()),
             resource: Some(right.resource.to_owned()),
             verb: Some(verb.to_owned()),
-            namespace,
+            namespace: (namespace != EVERYWHERE).then(|| namespace.to_owned()),
+            name: role.map(|role| role.cluster_role.clone()),
             ..ResourceAttributes::default()
         },
     )
