@@ -33,7 +33,7 @@ use crate::{
     observability::Observability,
     proxy::Proxy,
     sign_in::SignIn,
-    store::{SqliteStore, Store},
+    store::{SqliteStore, Store, backup},
     tls::{self, Tls},
     tunnel::Tunnels,
     workspaces::{Keeper, Maker, Renderer, Workspaces, chosen_editor},
@@ -153,7 +153,9 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         (Some(_), None) => bail!("--tls-cert-file needs --tls-key-file"),
         (None, Some(_)) => bail!("--tls-key-file needs --tls-cert-file"),
         (None, None) if tls_ca_file.is_some() => {
-            bail!("--tls-ca-file needs --tls-cert-file: without, the server has an authority of its own")
+            bail!(
+                "--tls-ca-file needs --tls-cert-file: without, the server has an authority of its own"
+            )
         }
         (None, None) => tls::Source::Own {
             folder: data_dir.join(data_folder::TLS),
@@ -390,6 +392,23 @@ impl Server {
         store.close().await;
         let _ = fs::remove_file(socket);
     }
+}
+
+/// Writes a backup of a server's data folder to a new file, as `kas-stub backup` does; a server may run on it.
+///
+/// # Errors
+/// When there is no server's data, or the file cannot be written.
+pub async fn back_up(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
+    Ok(backup::write(data_dir, file).await?)
+}
+
+/// Puts a backup in the place of what is in the data folder of a stopped server, as `kas-stub restore` does.
+///
+/// # Errors
+/// When a server runs, or the file is no backup.
+pub async fn restore(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
+    backup::restore(data_dir, file).await?;
+    Ok(())
 }
 
 async fn maintain(directory: Arc<Directory>, stopping: CancellationToken) {

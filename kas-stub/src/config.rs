@@ -80,19 +80,11 @@ pub struct ServeConfig {
 
     /// A certificate chain (PEM) to use instead of the server's own CA, for both ports. It and its key are read again when
     /// they change.
-    #[arg(
-        long,
-        env = "KAS_STUB_TLS_CERT_FILE",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "KAS_STUB_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
 
     /// The private key (PEM) of --tls-cert-file.
-    #[arg(
-        long,
-        env = "KAS_STUB_TLS_KEY_FILE",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "KAS_STUB_TLS_KEY_FILE", value_name = "FILE")]
     pub tls_key_file: Option<PathBuf>,
 
     /// The authority (PEM) of --tls-cert-file, if it is not one that everybody trusts: agents and people are told to.

@@ -6,17 +6,20 @@
 #![expect(clippy::print_stdout, reason = "a test run tells its results")]
 
 mod access;
+mod audit;
 mod browser;
 mod bulk;
 mod configuration;
 mod devfiles;
 mod editor;
 mod failures;
+mod hostile;
 mod installation;
 mod kubectl;
 mod life;
 mod network;
 mod rights;
+mod service;
 mod trouble;
 mod two_agents;
 mod workspace_trouble;
@@ -54,8 +57,11 @@ fn main() -> ExitCode {
         failures::TESTS,
         editor::TESTS,
         devfiles::TESTS,
+        service::TESTS,
         workspace_trouble::TESTS,
         trouble::TESTS,
+        hostile::TESTS,
+        audit::TESTS,
         installation::LAST,
         trouble::LAST,
         workspace_trouble::LAST,
@@ -66,7 +72,7 @@ fn main() -> ExitCode {
     .collect();
 
     let started = Instant::now();
-    let mut world = match World::start() {
+    let mut world = match World::start(filters.is_empty()) {
         Ok(world) => world,
         Err(error) => {
             println!("FAILED  the environment of the tests\n{error:#}");

@@ -61,7 +61,12 @@ async fn api_server(config: &Config) -> Result<(Vec<Check>, kube::Client), Box<C
         Some(warning) => Check::failed(NAME, warning, "upgrade the cluster"),
     }];
     checks.extend(kubernetes::date(date.as_deref()).map(|date| {
-        server::clock("cluster's clock", "the API server's", date, Timestamp::now())
+        server::clock(
+            "cluster's clock",
+            "the API server's",
+            date,
+            Timestamp::now(),
+        )
     }));
     Ok((checks, client))
 }
@@ -76,7 +81,9 @@ async fn storage(client: &kube::Client, config: &Config) -> Check {
     }));
     let claim = match claim {
         Ok(claim) => claim,
-        Err(error) => return Check::failed(NAME, error.to_string(), "this is a defect of the agent"),
+        Err(error) => {
+            return Check::failed(NAME, error.to_string(), "this is a defect of the agent");
+        }
     };
     let tried = PostParams {
         dry_run: true,
@@ -112,7 +119,14 @@ async fn storage(client: &kube::Client, config: &Config) -> Check {
 async fn places(client: &kube::Client, config: &Config) -> Vec<String> {
     let mut places = vec![config.pod.namespace.clone()];
     let one = ListParams::default().labels(AGENT_ID_LABEL).limit(1);
-    let found = Api::<Namespace>::all(client.clone()).list_metadata(&one).await;
-    places.extend(found.into_iter().flatten().filter_map(|it| it.metadata.name));
+    let found = Api::<Namespace>::all(client.clone())
+        .list_metadata(&one)
+        .await;
+    places.extend(
+        found
+            .into_iter()
+            .flatten()
+            .filter_map(|it| it.metadata.name),
+    );
     places
 }

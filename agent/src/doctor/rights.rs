@@ -85,7 +85,10 @@ async fn ask(
     })
 }
 
-async fn review(client: &kube::Client, attributes: ResourceAttributes) -> Result<bool, kube::Error> {
+async fn review(
+    client: &kube::Client,
+    attributes: ResourceAttributes,
+) -> Result<bool, kube::Error> {
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(attributes),
@@ -194,7 +197,11 @@ mod tests {
         assert_eq!(verdicts(&whole), [Verdict::Ok, Verdict::Warning]);
         let broken = judged([true, false], true);
         assert_eq!(verdicts(&broken), [Verdict::Failed, Verdict::Ok]);
-        assert!(broken[0].seen.ends_with("workspaces: list events everywhere"));
+        assert!(
+            broken[0]
+                .seen
+                .ends_with("workspaces: list events everywhere")
+        );
         let off = judged([false, false], false);
         assert_eq!(verdicts(&off), [Verdict::Warning; 2]);
     }

@@ -14,8 +14,11 @@ use tokio::time::Instant;
 
 use super::api::Api;
 use super::apply;
+use super::config_maps;
+use super::grants::Grants;
 use super::link::{self, Event, Language, Poll, Said, Settings};
-use super::watches::{self, Change};
+use super::watches::{self, Change, Scope};
+use crate::config::Workspaces;
 use crate::metrics::Metrics;
 use crate::module::Context;
 
@@ -42,11 +45,33 @@ const MAX_EVENTS: u32 = 50;
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
 /// Reconciles until it is dropped, with everything it started.
-pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context: &Context) {
+pub(super) async fn run(
+    client: &kube::Client,
+    workspaces: &Workspaces,
+    agent_id: i64,
+    term: u64,
+    context: &Context,
+) {
+    let Workspaces { policy, role } = workspaces.clone();
     let (changes, changed) = mpsc::channel(MAX_CHANGES);
+    let (spaces, spaces_told) = mpsc::channel(MAX_CHANGES);
     let (events, said) = mpsc::channel(MAX_SAID);
-    let mut tasks = watches::start(client, agent_id, &changes);
+    let scope = Scope {
+        agent_id,
+        shared_namespace: policy.shared_namespace.clone(),
+        dev_workspaces: policy.allows("DevWorkspace"),
+    };
+    let mut tasks = watches::start(client, &scope, &changes, &spaces);
     let api = Api::new(client.clone());
+    let grants = Arc::new(Grants::new(agent_id, role));
+    // Also where there is nothing to list: its end would be taken for trouble.
+    tasks.spawn(config_maps::follow(
+        api.clone(),
+        Arc::clone(&grants),
+        agent_id,
+        spaces_told,
+        changes,
+    ));
     tasks.spawn(link::run(
         Arc::clone(&context.control),
         api.clone(),
@@ -57,9 +82,10 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
     Driver {
         agent_id,
         api,
+        grants,
         metrics: context.metrics.clone(),
         start: Instant::now(),
-        reconciler: Reconciler::new(agent_id),
+        reconciler: Reconciler::new(agent_id, policy),
         attempts: JoinSet::new(),
         attempt_ids: BTreeMap::new(),
         looks: JoinSet::new(),
@@ -69,12 +95,13 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
     }
     .run(changed, said)
     .await;
-    drop(tasks);
+    drop((tasks, spaces));
 }
 
 struct Driver {
     agent_id: i64,
     api: Api,
+    grants: Arc<Grants>,
     metrics: Metrics,
     start: Instant,
     reconciler: Reconciler,
@@ -183,6 +210,13 @@ impl Driver {
             Change::Seen(item) => self.reconciler.handle_seen(item),
             Change::Gone(item) => self.reconciler.handle_gone(item),
             Change::ListComplete => self.reconciler.handle_list_complete(source),
+            Change::ConfigMaps {
+                namespace,
+                version,
+                items,
+            } => self
+                .reconciler
+                .handle_config_maps(&namespace, version, items),
         }
     }
 
@@ -265,10 +299,11 @@ impl Driver {
         while self.attempts.len() < MAX_CONCURRENT
             && let Some((id, attempt)) = self.reconciler.next_attempt(now)
         {
-            let (api, agent_id) = (self.api.clone(), self.agent_id);
+            let (api, grants, agent_id) =
+                (self.api.clone(), Arc::clone(&self.grants), self.agent_id);
             let task = self
                 .attempts
-                .spawn(async move { apply::attempt(&api, agent_id, attempt).await });
+                .spawn(async move { apply::attempt(&api, &grants, agent_id, attempt).await });
             self.attempt_ids.insert(task.id(), id);
         }
         while self.looks.len() < MAX_LOOKS
