@@ -162,7 +162,7 @@ mod tests {
     use crate::{
         config::{EditorSettings, WorkspaceDefaults},
         workspaces::{
-            backend::BackendKind, chosen_editor, editor::WorkspaceEditor, maker::sample,
+            Editors, backend::BackendKind, editor::WorkspaceEditor, maker::sample,
             workspace::Source,
         },
     };
@@ -182,8 +182,7 @@ components:
     fn renderer(change: impl FnOnce(&mut WorkspaceDefaults)) -> Renderer {
         let mut defaults = WorkspaceDefaults::default();
         change(&mut defaults);
-        let editor = chosen_editor(&EditorSettings::default()).unwrap();
-        Renderer::new(defaults, editor)
+        Renderer::new(defaults, Editors::load(&EditorSettings::default()).unwrap())
     }
 
     fn workspace(backend: BackendKind) -> Workspace {
@@ -279,7 +278,8 @@ components:
         let changed = renderer(|it| it.volume_size = "99Gi".into());
         let new = rendered(&workspace, &content, &changed).content;
         assert_eq!(new.objects, content.objects);
-        assert!(content.objects[0].to_string().contains("\"10Gi\""));
+        let workspace = of(&content.objects, "DevWorkspace");
+        assert!(workspace[0].to_string().contains("\"10Gi\""));
     }
 
     #[test]

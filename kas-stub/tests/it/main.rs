@@ -16,5 +16,6 @@ mod json;
 mod life;
 mod lingering;
 mod proxy;
+mod settings;
 mod stop;
 mod support;
