@@ -21,6 +21,7 @@ use crate::{
     access::{Access, AccessParts},
     agents::{AgentServices, AgentServicesParts, Clusters, Presence},
     api::{self, Api},
+    authorities,
     config::ServeConfig,
     configuration::{Configurations, chain},
     data_folder::{self, ACCESS_KEY, DATABASE, SOCKET},
@@ -35,7 +36,7 @@ use crate::{
     store::{SqliteStore, Store},
     tls::{self, Tls},
     tunnel::Tunnels,
-    workspaces::{Keeper, Maker, Renderer, Workspaces, chosen_editor},
+    workspaces::{Editors, Keeper, Maker, Renderer, Workspaces},
 };
 use people::PeopleService;
 
@@ -87,6 +88,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         allow_plaintext,
         git_allow_http,
         git_allow_private,
+        git_ca_file,
         workspaces: workspace_defaults,
         workspaces_domain,
         editors,
@@ -96,7 +98,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         clock,
         timing,
     } = config;
-    let editor = chosen_editor(&editors)?;
+    let editors = Editors::load(&editors)?;
     let lock = data_folder::take(&data_dir)?;
     lock.check_whole()?;
     let lifetime = Lifetime {
@@ -122,7 +124,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
             stopping.run_until_cancelled(following).await;
         });
     }
-    let renderer = Arc::new(Renderer::new(workspace_defaults, editor));
+    let renderer = Arc::new(Renderer::new(workspace_defaults, editors));
     let workspaces = Workspaces::open(Arc::clone(&store), Arc::clone(&renderer), clock.clone());
     let workspaces = Arc::new(workspaces.await?);
 
@@ -151,7 +153,9 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         (Some(_), None) => bail!("--tls-cert-file needs --tls-key-file"),
         (None, Some(_)) => bail!("--tls-key-file needs --tls-cert-file"),
         (None, None) if tls_ca_file.is_some() => {
-            bail!("--tls-ca-file needs --tls-cert-file: without, the server has an authority of its own")
+            bail!(
+                "--tls-ca-file needs --tls-cert-file: without, the server has an authority of its own"
+            )
         }
         (None, None) => tls::Source::Own {
             folder: data_dir.join(data_folder::TLS),
@@ -178,8 +182,14 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     data_folder::create_folder(&git_cache)?;
     let (stop_grace, keepalive) = (timing.stop_grace, timing.keepalive);
     let tls_poll_interval = timing.tls_poll_interval;
-    let git = Arc::new(Git::new(git_cache, git_policy, timing.git_timeout));
-    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout);
+    let authorities = authorities::load(
+        git_ca_file.as_deref(),
+        &std::path::absolute(git_cache.join("authorities.crt"))?,
+    )
+    .context("--git-ca-file")?;
+    let git = Git::new(git_cache, git_policy, timing.git_timeout, &authorities);
+    let git = Arc::new(git);
+    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout, &authorities);
     let configurations = Arc::new(Configurations::new(
         Arc::clone(&store),
         Arc::clone(&git),

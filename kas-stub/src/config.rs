@@ -80,19 +80,11 @@ pub struct ServeConfig {
 
     /// A certificate chain (PEM) to use instead of the server's own CA, for both ports. It and its key are read again when
     /// they change.
-    #[arg(
-        long,
-        env = "KAS_STUB_TLS_CERT_FILE",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "KAS_STUB_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
 
     /// The private key (PEM) of --tls-cert-file.
-    #[arg(
-        long,
-        env = "KAS_STUB_TLS_KEY_FILE",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "KAS_STUB_TLS_KEY_FILE", value_name = "FILE")]
     pub tls_key_file: Option<PathBuf>,
 
     /// The authority (PEM) of --tls-cert-file, if it is not one that everybody trusts: agents and people are told to.
@@ -110,6 +102,10 @@ pub struct ServeConfig {
     /// Let projects, and what devfiles refer to, be read from loopback, link-local and private addresses too.
     #[arg(long, env = "KAS_STUB_GIT_ALLOW_PRIVATE")]
     pub git_allow_private: bool,
+
+    /// More authorities (PEM) that may sign the certificates of Git servers and devfile registries, beside the system's.
+    #[arg(long, env = "KAS_STUB_GIT_CA_FILE", value_name = "FILE")]
+    pub git_ca_file: Option<PathBuf>,
 
     /// The domain below which every port of a workspace has a host, as PORT-WORKSPACE.DOMAIN. All its names must lead to
     /// the address that people connect to (browsers resolve *.localhost so by themselves).
@@ -216,6 +212,7 @@ impl ServeConfig {
             allow_plaintext: false,
             git_allow_http: false,
             git_allow_private: false,
+            git_ca_file: None,
             workspaces_domain: Domain(DEFAULT_WORKSPACES_DOMAIN.into()),
             workspaces: WorkspaceDefaults::default(),
             editors: EditorSettings::default(),

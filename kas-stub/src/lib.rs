@@ -25,6 +25,7 @@ pub mod config;
 mod access;
 mod agents;
 mod api;
+mod authorities;
 mod authorization;
 mod configuration;
 mod connection_headers;

@@ -29,6 +29,8 @@ pub(crate) const TALKER: &str = "talker";
 pub(crate) const SECRET: &str = "treasure";
 
 /// The configuration that is in force when a test begins.
+///
+/// Workspaces reach the Git server, which has a private address.
 pub(crate) const USUAL_CONFIGURATION: &str = "\
 observability:
   logging:

@@ -260,9 +260,9 @@ mod tests {
             .collect();
         with_defaults(&uncommented, serve()).unwrap();
         for key in serve().get_arguments().filter_map(Arg::get_long) {
-            let named = uncommented.lines().any(|line| {
-                line.split_once(':').is_some_and(|(name, _)| name == key)
-            });
+            let named = uncommented
+                .lines()
+                .any(|line| line.split_once(':').is_some_and(|(name, _)| name == key));
             assert!(named || NO_KEYS.contains(&key), "{key} is not in it");
         }
         parsed(EXAMPLE, &[]);

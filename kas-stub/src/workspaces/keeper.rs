@@ -64,12 +64,17 @@ impl Keeper {
         let mut files = self.configurations.changes();
         let (mut is_first, mut failed) = (true, false);
         loop {
+            let has_files = files.has_changed().unwrap_or(true);
             // Seen before it is looked, so that a change in between wakes us again.
             changes.borrow_and_update();
             files.borrow_and_update();
             // Before the files are looked at: what is due is judged by a file no older than that.
             let now = clock.now();
-            let behind = self.look_at_files(failed);
+            let behind = if is_first || has_files || failed {
+                self.look_at_files(failed)
+            } else {
+                Vec::new()
+            };
             self.look_at_workspaces();
             if std::mem::take(&mut is_first) {
                 self.tell_what_waits();

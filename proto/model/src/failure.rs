@@ -51,6 +51,8 @@ pub enum FailureCode {
     ObjectRefused,
     /// What the server asked for may not be applied.
     NotAllowed,
+    /// A Secret with which images are pulled is not there, or may not be copied.
+    PullSecretNotCopied,
     /// The Deployment did not become available in time.
     ProgressDeadlineExceeded,
     /// The DevWorkspace Operator says that the workspace failed.
@@ -74,6 +76,7 @@ impl FailureCode {
                 | Self::Unschedulable
                 | Self::VolumeNotMounted
                 | Self::WaitingForDeletion
+                | Self::PullSecretNotCopied
                 | Self::SettingsNotApplied
         )
     }
@@ -97,6 +100,7 @@ impl FailureCode {
             Self::CloneFailed => "CloneFailed",
             Self::ObjectRefused => "ObjectRefused",
             Self::NotAllowed => "NotAllowed",
+            Self::PullSecretNotCopied => "PullSecretNotCopied",
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
             Self::DevWorkspaceFailed => "DevWorkspaceFailed",
             Self::ForeignObject => "ForeignObject",

@@ -8,6 +8,7 @@
 //! Level-triggered: whatever happens only marks a workspace, and [`Reconciler::decide`] then judges it from all that is
 //! known, the same way after a start, a change, or an hour.
 
+mod copies;
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -275,6 +276,7 @@ impl Reconciler {
                     return Taken::Known;
                 }
                 entry.desired = Some(Arc::new(desired));
+                entry.copies.forget_made();
                 entry.refused = None;
                 self.schedule.changed(&id);
                 Taken::New

@@ -45,7 +45,7 @@ impl Backend for Devworkspace {
             ..frame.options(&devfile)
         };
         let mut rendered = dev_workspace(&devfile, &options)?;
-        rendered.objects.splice(0..0, frame.own_objects());
+        rendered.objects.extend(frame.own_objects());
         Ok(rendered)
     }
 
