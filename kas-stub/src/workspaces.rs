@@ -40,7 +40,7 @@ use decide::{Decision, Report};
 pub(crate) use editor::chosen as chosen_editor;
 use events::Step;
 pub(crate) use maker::{MakeError, Maker, Request, ending, name_from};
-use reconcile::{Leaders, Orphans};
+use reconcile::{Leaders, Operators, Orphans};
 use workspace::{Content, Workspace};
 
 /// Workspaces that are not terminated.
@@ -92,6 +92,7 @@ pub(crate) struct Workspaces {
     wishes: Mutex<HashMap<u64, watch::Sender<u64>>>,
     leaders: Arc<Leaders>,
     orphans: Orphans,
+    operators: Operators,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +132,7 @@ impl Workspaces {
             wishes: Mutex::default(),
             leaders: Arc::default(),
             orphans: Orphans::default(),
+            operators: Operators::default(),
         })
     }
 
@@ -200,6 +202,10 @@ impl Workspaces {
         &self.orphans
     }
 
+    pub(crate) fn operators(&self) -> &Operators {
+        &self.operators
+    }
+
     /// Changes whenever any workspace does.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -228,7 +234,14 @@ impl Workspaces {
         let (at, life) = (workspace.created_at, &workspace.life);
         let (state, generation) = (life.desired, life.generation);
         workspace.events.add([
-            (at, Step::Desired { state, generation }),
+            (
+                at,
+                Step::Desired {
+                    state,
+                    generation,
+                    reason: None,
+                },
+            ),
             (at, Step::Actual { state: life.actual }),
         ]);
         self.writing(move |this| async move {

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use jiff::Timestamp;
-use model::{agent_name::AgentName, configuration::Note};
+use model::{OperatorState, agent_name::AgentName, configuration::Note};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -56,6 +56,8 @@ pub(super) struct AgentView {
     leader: Option<Leader>,
     /// Workspaces in its cluster that this server does not know; nothing is done to them.
     orphans: AgentOrphans,
+    /// Whether its cluster runs DevWorkspaces; null while it has said nothing of it.
+    pub(super) devworkspaces: Option<OperatorState>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,6 +120,7 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
         tokens: token_views(api, agent),
         leader: api.workspaces.leaders().leader(agent.id),
         orphans: api.workspaces.orphans().of(agent.id),
+        devworkspaces: api.workspaces.operators().of(agent.id),
     }
 }
 

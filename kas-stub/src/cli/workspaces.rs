@@ -385,6 +385,17 @@ fn one(workspace: &Value) {
     }
     let since = time(workspace, "actual_state_changed_at");
     output::line(&format!("{:<11}{since}", "since"));
+    for (label, name) in [("because", "desired_state_reason"), ("main", "main_url")] {
+        let value = text(workspace, name);
+        if !value.is_empty() {
+            output::line(&format!("{label:<11}{value}"));
+        }
+    }
+    let operator = &workspace["operator"];
+    if !operator.is_null() {
+        let (phase, message) = (text(operator, "phase"), text(operator, "message"));
+        output::line(&format!("{:<11}{}: {message}", "operator", or_dash(phase)));
+    }
     for failure in list(&workspace["failures"]) {
         let line = failure_line(failure);
         output::line(&format!(

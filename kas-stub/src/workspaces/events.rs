@@ -27,6 +27,9 @@ pub(crate) enum Step {
     Desired {
         state: DesiredState,
         generation: u64,
+        /// Why, when nobody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// The agent applied a wish completely.
     Applied { generation: u64 },

@@ -148,7 +148,7 @@ impl Maker {
         workspace.endpoints = match kind {
             BackendKind::Native => {
                 let ports = endpoints::of_services(&rendered.objects, &workspace.name);
-                endpoints::with_paths(ports, &declared)
+                endpoints::as_declared(ports, &declared)
             }
             BackendKind::Devworkspace => declared,
         };

@@ -55,6 +55,12 @@ pub enum FailureCode {
     ProgressDeadlineExceeded,
     /// The DevWorkspace Operator says that the workspace failed.
     DevWorkspaceFailed,
+    /// The DevWorkspace Operator does not take the devfile.
+    DevfileRefused,
+    /// Somebody in the cluster stopped the workspace, not one who asked the server.
+    StoppedInCluster,
+    /// The DevWorkspace Operator is not there, or does not answer.
+    OperatorUnavailable,
     /// Something is in the way that belongs to somebody else.
     ForeignObject,
     /// It waits for something that is being deleted.
@@ -71,6 +77,7 @@ impl FailureCode {
                 | Self::ImageUnreachable
                 | Self::Unschedulable
                 | Self::VolumeNotMounted
+                | Self::OperatorUnavailable
                 | Self::WaitingForDeletion
         )
     }
@@ -96,6 +103,9 @@ impl FailureCode {
             Self::NotAllowed => "NotAllowed",
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
             Self::DevWorkspaceFailed => "DevWorkspaceFailed",
+            Self::DevfileRefused => "DevfileRefused",
+            Self::StoppedInCluster => "StoppedInCluster",
+            Self::OperatorUnavailable => "OperatorUnavailable",
             Self::ForeignObject => "ForeignObject",
             Self::WaitingForDeletion => "WaitingForDeletion",
         }

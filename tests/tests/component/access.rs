@@ -278,6 +278,7 @@ impl Leader {
             full: self.polls == 1,
             reports,
             more: false,
+            dev_workspace_operator: None,
         };
         let message = Some(reconcile_request::Message::Poll(poll));
         let request = wire::ReconcileRequest { message };

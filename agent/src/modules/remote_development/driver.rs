@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_core::failures::EventSeen;
 use agent_core::reconcile::{
-    Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
+    Definition, Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
 };
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::api::Api;
 use super::apply;
 use super::link::{self, Event, Language, Poll, Said, Settings};
+use super::operator;
 use super::watches::{self, Change};
 use crate::metrics::Metrics;
 use crate::module::Context;
@@ -56,6 +57,7 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
     ));
     Driver {
         agent_id,
+        description: operator::Description::new(api.clone()),
         api,
         metrics: context.metrics.clone(),
         start: Instant::now(),
@@ -81,6 +83,7 @@ struct Driver {
     attempts: JoinSet<Outcome>,
     attempt_ids: BTreeMap<Id, WorkspaceId>,
     looks: JoinSet<(WorkspaceId, Vec<EventSeen>)>,
+    description: operator::Description,
     stream: Option<Stream>,
     /// Of the streams so far.
     language: Option<Language>,
@@ -116,6 +119,7 @@ enum Wake {
     Link(Event),
     AttemptEnded(Result<(Id, Outcome), JoinError>),
     Looked(Result<(WorkspaceId, Vec<EventSeen>), JoinError>),
+    Described(Definition),
     Due,
     /// A task that must not end has ended.
     Broken,
@@ -141,6 +145,7 @@ impl Driver {
                 event = said.recv() => event.map_or(Wake::Broken, Wake::Link),
                 Some(ended) = self.attempts.join_next_with_id() => Wake::AttemptEnded(ended),
                 Some(looked) = self.looks.join_next() => Wake::Looked(looked),
+                definition = self.description.next() => Wake::Described(definition),
                 () = tokio::time::sleep_until(wake) => Wake::Due,
             };
             match wake {
@@ -167,6 +172,7 @@ impl Driver {
                 Wake::AttemptEnded(ended) => self.end_attempt(ended),
                 Wake::Looked(Ok((id, events))) => self.reconciler.handle_events(&id, events),
                 Wake::Looked(Err(error)) => tracing::error!(%error, "reading events ended badly"),
+                Wake::Described(definition) => self.reconciler.handle_definition(definition),
                 Wake::Due => {}
                 Wake::Broken => return,
             }
@@ -182,8 +188,26 @@ impl Driver {
             Change::ListBegins => self.reconciler.handle_list_begins(source),
             Change::Seen(item) => self.reconciler.handle_seen(item),
             Change::Gone(item) => self.reconciler.handle_gone(item),
-            Change::ListComplete => self.reconciler.handle_list_complete(source),
+            Change::ListComplete => {
+                self.reconciler.handle_list_complete(source);
+                if watches::is_of_operator(source) {
+                    self.description.read();
+                }
+            }
+            Change::NoSuchKind if watches::is_of_operator(source) => {
+                self.operator_is_away(Definition::Missing);
+            }
+            Change::Forbidden if watches::is_of_operator(source) => {
+                self.operator_is_away(Definition::Forbidden);
+            }
+            // Other kinds that are missing are trouble, which the log tells.
+            Change::NoSuchKind | Change::Forbidden => {}
         }
+    }
+
+    fn operator_is_away(&mut self, definition: Definition) {
+        self.description.stop();
+        self.reconciler.handle_definition(definition);
     }
 
     fn take_event(&mut self, event: Event) {
@@ -324,7 +348,9 @@ impl Driver {
             self.reconciler.decide(now);
         }
         let reports = self.reconciler.take_reports(full, now);
-        if reports.is_empty() && !is_asked {
+        let is_typed = self.language == Some(Language::Typed);
+        let has_news = is_typed && self.reconciler.has_operator_news();
+        if reports.is_empty() && !has_news && !is_asked {
             return;
         }
         stream.number += 1;
@@ -332,6 +358,7 @@ impl Driver {
             number: stream.number,
             full,
             reports,
+            operator: self.reconciler.take_operator_state(),
             now,
         };
         stream.last_poll = Some(Instant::now());

@@ -17,6 +17,7 @@ mod driver;
 mod gitlab;
 mod lease;
 mod link;
+mod operator;
 mod typed;
 mod watches;
 

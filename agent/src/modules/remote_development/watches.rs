@@ -25,6 +25,10 @@ pub(super) enum Change {
     Seen(Item),
     Gone(Item),
     ListComplete,
+    /// The cluster does not have this kind.
+    NoSuchKind,
+    /// The agent may not read this kind.
+    Forbidden,
 }
 
 /// Starts all watches; they end with the returned set, and send as fast as they are read.
@@ -98,6 +102,11 @@ async fn forward<K>(
             Err(error) => {
                 // An expired watch (410) is no trouble: it lists again by itself.
                 let is_new = !std::mem::replace(&mut in_trouble, true);
+                if let Some(change) = whether_there(&error)
+                    && changes.send((source, change)).await.is_err()
+                {
+                    return;
+                }
                 let error = crate::kas::health::chain(&error);
                 match is_new && is_needed_of(source) {
                     true => {
@@ -124,6 +133,18 @@ fn small<K: kube::Resource + Serialize>(source: Source, mut object: K) -> Item {
     Item::read(source, &value)
 }
 
+/// What a failed list says of a kind as a whole.
+fn whether_there(error: &watcher::Error) -> Option<Change> {
+    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else {
+        return None;
+    };
+    match status.code {
+        404 => Some(Change::NoSuchKind),
+        403 => Some(Change::Forbidden),
+        _ => None,
+    }
+}
+
 /// Only these are read whole; of the others their metadata is enough.
 fn is_whole(source: Source) -> bool {
     match source {
@@ -135,7 +156,12 @@ fn is_whole(source: Source) -> bool {
 
 /// The DevWorkspace Operator need not be there.
 fn is_needed_of(source: Source) -> bool {
-    !matches!(source, Source::Objects(place) if KINDS[place].kind == "DevWorkspace")
+    !is_of_operator(source)
+}
+
+/// Whether it shows `DevWorkspace`s.
+pub(super) fn is_of_operator(source: Source) -> bool {
+    matches!(source, Source::Objects(place) if KINDS[place].kind == "DevWorkspace")
 }
 
 fn name_of(source: Source) -> &'static str {
@@ -187,8 +213,8 @@ impl Delay {
     const FIRST: Duration = Duration::from_millis(200);
 
     fn new(source: Source) -> Self {
-        // A kind that the cluster does not have is asked for seldom.
-        let max = Duration::from_secs(if is_needed_of(source) { 3 } else { 30 });
+        // A kind that the cluster does not have is asked for less often; once it is there, people wait for it.
+        let max = Duration::from_secs(if is_needed_of(source) { 3 } else { 10 });
         Self {
             next: Self::FIRST,
             max,

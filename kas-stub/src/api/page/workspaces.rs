@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use jiff::Timestamp;
-use model::{ActualState, DesiredState};
+use model::{ActualState, DesiredState, OperatorState, OperatorStatus};
 use serde::Deserialize;
 
 use super::{Failed, filters, show as show_page, sign_in};
@@ -73,12 +73,22 @@ impl From<AgentView> for AgentRow {
         let refused = view.cluster.and_then(|it| it.refused);
         let refused = refused.map(|_| "a second cluster uses its token, and is refused".to_owned());
         let configuration = view.configuration.error.map(|error| error.message);
+        // Without the operator native workspaces run: that is no error until somebody has it.
+        let operator = view.devworkspaces.filter(|it| {
+            let is_wrong = it.code == OperatorState::WEBHOOK_DOWN || it.available;
+            is_wrong && !it.reason.is_empty()
+        });
+        let operator = operator.map(|it| format!("DevWorkspaces: {}", it.reason));
         Self {
             name: view.name,
             connected: view.connected,
             pods: view.pods.len(),
             commit: view.configuration.commit.as_deref().map(short),
-            errors: configuration.into_iter().chain(refused).collect(),
+            errors: configuration
+                .into_iter()
+                .chain(refused)
+                .chain(operator)
+                .collect(),
         }
     }
 }
@@ -266,7 +276,16 @@ struct EventRow {
 impl From<&Event> for EventRow {
     fn from(event: &Event) -> Self {
         let text = match &event.step {
-            Step::Desired { state, .. } => format!("Asked: {}", wish(*state)),
+            Step::Desired {
+                state,
+                reason: None,
+                ..
+            } => format!("Asked: {}", wish(*state)),
+            Step::Desired {
+                state,
+                reason: Some(reason),
+                ..
+            } => format!("By itself: {} ({reason})", wish(*state)),
             Step::Applied { .. } => "The agent has given it to the cluster".to_owned(),
             Step::Actual { state } => in_words(*state).to_owned(),
             Step::Failure {
@@ -301,6 +320,8 @@ struct WorkspacePage {
     devfile_path: String,
     namespace: String,
     backend: &'static str,
+    desired_reason: Option<String>,
+    operator: Option<String>,
     notes: Vec<Note>,
     events: Vec<EventRow>,
 }
@@ -328,6 +349,8 @@ pub(in crate::api) async fn show(
         devfile_path: view.devfile_path,
         namespace: view.namespace,
         backend: view.backend.as_str(),
+        desired_reason: view.desired_state_reason,
+        operator: view.operator.as_ref().map(of_operator),
         notes: content.map_err(Problem::from)?.notes,
         events,
     };
@@ -350,6 +373,18 @@ pub(in crate::api) async fn act(
     let changed = api.workspaces.wish(&name, desired).await;
     changed.map_err(Problem::from)?;
     Ok(to_workspace(&name))
+}
+
+/// Its phase and message in one line; warnings with it, which nothing else tells.
+fn of_operator(status: &OperatorStatus) -> String {
+    let warnings = status.conditions.iter();
+    let warnings = warnings.filter(|it| it.kind == "DevWorkspaceWarning" && it.status == "True");
+    let mut line = format!("{} – {}", status.phase, status.message);
+    for warning in warnings {
+        line.push_str("; ");
+        line.push_str(&warning.message);
+    }
+    line
 }
 
 fn short(commit: &str) -> String {

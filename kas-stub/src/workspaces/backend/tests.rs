@@ -299,7 +299,7 @@ components:
 }
 
 #[test]
-fn a_devworkspace_has_a_sized_volume_for_its_projects() {
+fn a_devworkspace_is_the_operators_without_an_ingress_and_with_our_marks() {
     let without = DEVFILE
         .replace("- name: cache\n  volume: { size: 3Gi }\n", "")
         .replace(
@@ -318,6 +318,17 @@ fn a_devworkspace_has_a_sized_volume_for_its_projects() {
         assert_eq!(
             projects["volume"]["size"],
             WorkspaceDefaults::default().volume_size
+        );
+        let spec = &objects[0]["spec"];
+        assert_eq!(spec["routingClass"], "cluster");
+        let metadata = &spec["template"]["attributes"]["pod-overrides"]["metadata"];
+        assert_eq!(
+            metadata["labels"],
+            json!({"agent.gitlab.com/id": "7", "workspaces.gitlab.com/name": "one"})
+        );
+        assert_eq!(
+            metadata["annotations"],
+            json!({"workspaces.gitlab.com/id": "11111111-2222-4333-8444-555555555555"})
         );
     }
 }
