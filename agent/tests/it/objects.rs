@@ -38,6 +38,10 @@ struct State {
     log: Vec<(&'static str, Key, Value)>,
     /// Methods and paths of what changed something, leases apart.
     writes: Vec<String>,
+    /// By method and plural: with which status and message a request is refused.
+    refusals: BTreeMap<(String, String), (u16, String)>,
+    /// What is described of the API of DevWorkspaces.
+    description: Value,
 }
 
 impl State {
@@ -144,6 +148,24 @@ impl Objects {
         self.state.lock().unwrap().writes.clone()
     }
 
+    /// Refuses requests of a method to a kind.
+    pub(crate) fn refuse(&self, method: &str, plural: &str, code: u16, message: &str) {
+        let key = (method.to_owned(), plural.to_owned());
+        let refusal = (code, message.to_owned());
+        self.state.lock().unwrap().refusals.insert(key, refusal);
+    }
+
+    /// Refuses none to this kind.
+    pub(crate) fn refuse_no_more(&self, plural: &str) {
+        let refusals = &mut self.state.lock().unwrap().refusals;
+        refusals.retain(|(_, refused), _| refused != plural);
+    }
+
+    /// What is answered to whom asks what DevWorkspaces look like.
+    pub(crate) fn describe(&self, description: Value) {
+        self.state.lock().unwrap().description = description;
+    }
+
     /// What a controller would say of a Deployment that is there.
     pub(crate) fn set_deployment(&self, name: &str, available: u64, progressing: &str) {
         let namespace = format!("gl-rd-ns-{name}");
@@ -170,6 +192,9 @@ impl Objects {
                 200,
                 &json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}),
             );
+        }
+        if path == "/openapi/v3/apis/workspace.devfile.io/v1alpha2" {
+            return whole(200, &self.state.lock().unwrap().description);
         }
         let Some((plural, namespace, name)) = target(&path) else {
             return status(404);
@@ -199,6 +224,11 @@ impl Objects {
         if parts.method != Method::GET && plural != "leases" {
             let write = format!("{} {path}", parts.method);
             self.state.lock().unwrap().writes.push(write);
+        }
+        let asked = (parts.method.to_string(), plural.clone());
+        let refusal = self.state.lock().unwrap().refusals.get(&asked).cloned();
+        if let Some((code, message)) = refusal {
+            return refused(code, &message);
         }
         match parts.method {
             Method::GET if key.2.is_empty() => match query.get("watch") {
@@ -325,10 +355,14 @@ fn whole(code: u16, body: &Value) -> Response<Body> {
 }
 
 fn status(code: u16) -> Response<Body> {
+    refused(code, "no")
+}
+
+fn refused(code: u16, message: &str) -> Response<Body> {
     whole(
         code,
         &json!({
-            "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": "", "message": "no",
+            "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": "", "message": message,
         }),
     )
 }

@@ -164,6 +164,11 @@ fn stopped_in_cluster(before: &Life, report: &Report, actual: ActualState) -> Op
     })
 }
 
+fn is_given_up(report: &Report) -> bool {
+    let operator = report.operator.as_ref();
+    operator.is_some_and(|it| !it.started && it.phase == "Failed")
+}
+
 fn is_stopped_by_operator(life: &Life) -> bool {
     life.applied_generation == life.generation
         && life.operator.as_ref().is_some_and(|it| !it.started)
@@ -180,6 +185,12 @@ fn actual_after(before: &Life, report: &Report) -> ActualState {
             ActualState::Terminated,
             DesiredState::Running | DesiredState::RestartRequested | DesiredState::Stopped,
         ) => ActualState::Unknown,
+        // An agent that has not heard of the wish yet takes what the operator gave up for stopped.
+        (ActualState::Stopped, DesiredState::Running)
+            if report.applied_generation == before.generation && is_given_up(report) =>
+        {
+            ActualState::Failed
+        }
         // Before anything was seen, "unknown" says no more than "asked for".
         (ActualState::Unknown | ActualState::CreationRequested, _)
             if before.actual == ActualState::CreationRequested && !report.unknown_is_seen =>

@@ -267,6 +267,7 @@ impl Leader {
             actual_state: actual.into(),
             age_ms: 0,
             failures: Vec::new(),
+            dev_workspace: None,
         };
         self.poll(vec![report]).await;
     }

@@ -207,6 +207,24 @@ fn what_the_operator_gave_up_starts_again_when_somebody_says_so() {
         ..report(1, A::Failed)
     };
     assert_eq!(decide(&failed(false), &report, at(100)), None);
+    // An agent that has just begun knows no wish yet.
+    let mut given_up = failed(false);
+    let report = Report {
+        operator: Some(OperatorStatus {
+            phase: "Failed".into(),
+            ..OperatorStatus::default()
+        }),
+        ..report
+    };
+    given_up.operator.clone_from(&report.operator);
+    let stopped = Report {
+        actual: A::Stopped,
+        ..report
+    };
+    assert_eq!(decide(&given_up, &stopped, at(100)), None);
+    given_up.desired = D::Stopped;
+    let decided = decide(&given_up, &stopped, at(100)).unwrap();
+    assert_eq!(decided.life.actual, A::Stopped);
 }
 
 #[test]
