@@ -14,6 +14,7 @@ mod editor;
 mod failures;
 mod installation;
 mod kubectl;
+mod operated;
 mod rights;
 mod trouble;
 mod two_agents;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        operated::TESTS,
         access::TESTS,
         browser::TESTS,
         failures::TESTS,
