@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod module;
 pub mod modules;
 mod readiness;
+pub mod rights;
 pub mod telemetry;
 pub mod tunnel;
 

@@ -7,6 +7,7 @@ mod open_workspace;
 pub(crate) mod page;
 mod problem;
 mod tokens;
+mod workspace_events;
 mod workspaces;
 
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl Api {
             .route("/workspaces/{name}/start", post(workspaces::start))
             .route("/workspaces/{name}/stop", post(workspaces::stop))
             .route("/workspaces/{name}/restart", post(workspaces::restart))
-            .route("/workspaces/{name}/events", get(workspaces::events))
+            .route("/workspaces/{name}/events", get(workspace_events::events))
             .route("/workspaces/{name}/logs", get(logs::logs))
             .fallback(problem::no_such_path)
             .method_not_allowed_fallback(problem::no_such_method);

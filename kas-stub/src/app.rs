@@ -34,7 +34,7 @@ use crate::{
     store::{SqliteStore, Store},
     tls::{self, Tls},
     tunnel::Tunnels,
-    workspaces::{Maker, Workspaces, chosen_editor},
+    workspaces::{Keeper, Maker, Renderer, Workspaces, chosen_editor},
 };
 use people::PeopleService;
 
@@ -94,6 +94,8 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         editors,
         log_format: _,
         log_level: _,
+        clock_ahead_file,
+        clock,
         timing,
     } = config;
     let editor = chosen_editor(&editors)?;
@@ -107,7 +109,23 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join("kas-stub.db")).await?);
     let (directory, first_start) = Directory::open(Arc::clone(&store)).await?;
     let directory = Arc::new(directory);
-    let workspaces = Arc::new(Workspaces::open(Arc::clone(&store)).await?);
+    let registries = workspace_defaults.registries.iter();
+    let registries = registries.map(ToString::to_string).collect();
+    let (full_interval, partial_interval) = (
+        Duration::from_secs(workspace_defaults.full_interval_s),
+        Duration::from_secs(workspace_defaults.partial_interval_s),
+    );
+    if let Some(file) = clock_ahead_file {
+        tracing::warn!(file = %file.display(), "the clock for workspaces is moved by a file; this is for tests only");
+        clock.read_ahead(&file).await;
+        let (stopping, following) = (lifetime.stopping.clone(), clock.clone().follow(file));
+        lifetime.tasks.spawn(async move {
+            stopping.run_until_cancelled(following).await;
+        });
+    }
+    let renderer = Arc::new(Renderer::new(workspace_defaults, editor));
+    let workspaces = Workspaces::open(Arc::clone(&store), Arc::clone(&renderer), clock.clone());
+    let workspaces = Arc::new(workspaces.await?);
 
     let agents = bind(agent_listen_address, "agents").await?;
     let people = bind(people_listen_address, "people").await?;
@@ -163,6 +181,15 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     for agent in directory.agents() {
         configurations.watch(&agent).await;
     }
+    let keeper = Keeper::new(
+        Arc::clone(&workspaces),
+        Arc::clone(&configurations),
+        Arc::clone(&directory),
+    );
+    let stopping = lifetime.stopping.clone();
+    lifetime.tasks.spawn(async move {
+        stopping.run_until_cancelled(keeper.run()).await;
+    });
     let sign_in = Arc::new(SignIn::new(Instant::now()));
     let sign_in_link = first_start.then(|| api::sign_in_link(&sign_in, &external_url));
 
@@ -173,8 +200,8 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         presence: Arc::clone(&presence),
         tunnels: Arc::clone(&tunnels),
         workspaces: Arc::clone(&workspaces),
-        full_interval: Duration::from_secs(workspace_defaults.full_interval_s),
-        partial_interval: Duration::from_secs(workspace_defaults.partial_interval_s),
+        full_interval,
+        partial_interval,
         metrics: Arc::clone(&metrics),
         external_url: Arc::clone(&external_url),
     });
@@ -212,7 +239,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         trusted_pem: tls.trusted_pem,
         git_policy,
         workspaces,
-        maker: Arc::new(Maker::new(git, fetcher, workspace_defaults, editor)),
+        maker: Arc::new(Maker::new(git, fetcher, registries, renderer, clock)),
         proxy: Arc::clone(&proxy),
         access: Arc::clone(&access),
         stopping: lifetime.stopping.clone(),

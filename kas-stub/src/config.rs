@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-pub use crate::listener::Keepalive;
+pub use crate::{clock::Clock, listener::Keepalive};
 pub use editors::EditorSettings;
 pub use workspaces::WorkspaceDefaults;
 
@@ -131,6 +131,14 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 
+    /// For tests only: a file with the seconds that the clock for workspaces' lives is ahead, read again and again.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub clock_ahead_file: Option<PathBuf>,
+
+    /// The clock for workspaces' lives; tests move it.
+    #[arg(skip)]
+    pub clock: Clock,
+
     /// Times that tests shorten.
     #[arg(skip)]
     pub timing: Timing,
@@ -204,6 +212,8 @@ impl ServeConfig {
             editors: EditorSettings::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
+            clock_ahead_file: None,
+            clock: Clock::default(),
             timing: Timing::default(),
         }
     }

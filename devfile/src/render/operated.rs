@@ -100,6 +100,11 @@ fn mark_pods(devfile: &mut Devfile, options: &RenderOptions, notes: &mut Notes) 
 
 /// The fields that are merged; not the directives of a strategic merge, which could take the marks away with the rest.
 fn fields(value: Option<Value>, path: &str, notes: &mut Notes) -> Map<String, Value> {
+    let value = match value {
+        // A mapping may be written as JSON in a text, too.
+        Some(Value::String(text)) => Some(serde_json::from_str(&text).unwrap_or_default()),
+        other => other,
+    };
     let mut fields = match value {
         None => Map::new(),
         Some(Value::Object(fields)) => fields,

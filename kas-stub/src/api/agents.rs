@@ -1,6 +1,6 @@
 //! `/api/v1/agents`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -9,7 +9,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use jiff::Timestamp;
-use model::{OperatorState, agent_name::AgentName, configuration::Note};
+use model::{
+    OperatorState,
+    agent_name::AgentName,
+    configuration::{Note, Section},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -69,6 +73,8 @@ struct TunnelsView {
 #[derive(Debug, Serialize)]
 pub(super) struct ConfigurationView {
     pub(super) commit: Option<String>,
+    /// Sections that an older commit's value is in force of, since the newest's are wrong; none: the default.
+    older: BTreeMap<Section, Option<String>>,
     applied_at: Option<Timestamp>,
     pub(super) error: Option<ConfigurationError>,
     notes: Vec<Note>,
@@ -113,6 +119,7 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
             commit: good
                 .map(|good| good.commit.clone())
                 .filter(|commit| commit != NO_COMMIT),
+            older: good.map_or_else(BTreeMap::new, older_sections),
             applied_at: good.map(|good| good.applied_at),
             error: state.error.clone(),
             notes: good.map_or_else(Vec::new, |good: &Good| good.notes.to_vec()),
@@ -122,6 +129,14 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
         orphans: api.workspaces.orphans().of(agent.id),
         devworkspaces: api.workspaces.operators().of(agent.id),
     }
+}
+
+fn older_sections(good: &Good) -> BTreeMap<Section, Option<String>> {
+    let older = good.older.iter().map(|(section, commit)| {
+        let commit = Some(commit.clone()).filter(|it| it != NO_COMMIT);
+        (*section, commit)
+    });
+    older.collect()
 }
 
 fn token_views(api: &Api, agent: &Agent) -> Vec<TokenView> {

@@ -1,15 +1,13 @@
 //! `/api/v1/workspaces`.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
-    response::sse::{Event, KeepAlive, Sse},
+    http::StatusCode,
 };
-use futures::Stream;
 use jiff::Timestamp;
 use model::{ActualState, DesiredState, OperatorState, OperatorStatus, WorkspaceName};
 use serde::{Deserialize, Serialize};
@@ -18,21 +16,21 @@ use serde_json::json;
 use super::{Api, Caller, Problem, problem};
 use crate::{
     authorization::{Action, Resource},
-    configuration::chain,
-    directory::{Agent, Cut},
+    configuration::{Good, chain},
+    directory::Agent,
     workspaces::{
         self, MakeError, Request,
         backend::BackendKind,
         editor::WorkspaceEditor,
         endpoints::url,
+        limits::{NextChange, next_change},
         name_from,
+        quota::Quota,
         reconcile::Orphan,
+        settings::{Against, against},
         workspace::{Content, FailureSeen, Note, Workspace},
     },
 };
-
-/// How often an idle stream of events shows that it is alive; proxies close what is silent for a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// What somebody asks for who wants a workspace.
 #[derive(Debug, Default, Deserialize)]
@@ -82,6 +80,10 @@ pub(super) struct WorkspaceView {
     pub(super) applied_generation: u64,
     pub(super) failures: Vec<FailureSeen>,
     pub(super) created_at: Timestamp,
+    /// What becomes of it by itself; null: it stays as it is.
+    pub(super) next_change: Option<NextChange>,
+    /// What it was rendered with, against the agent's configuration file as it is now; null while that is not known.
+    pub(super) configuration: Option<Against>,
     pub(super) endpoints: Vec<EndpointView>,
     /// Why that is desired, where nobody asked for it: for example, the cluster stopped it.
     pub(super) desired_state_reason: Option<String>,
@@ -118,10 +120,15 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         source,
         endpoints,
         editor,
+        rendered_with,
+        not_applied: _,
+        content_version: _,
         created_at,
         life,
         events: _,
     } = workspace.clone();
+    let agent = api.directory.agent_by_id(agent_id);
+    let good = agent.as_ref().and_then(|agent| good_of(api, agent));
     let endpoints: Vec<_> = endpoints
         .into_iter()
         .map(|it| EndpointView {
@@ -141,10 +148,14 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     WorkspaceView {
         id,
         name: name.to_string(),
-        agent: api
-            .directory
-            .agent_by_id(agent_id)
-            .map(|it| it.name.to_string()),
+        next_change: good.clone().zip(agent.as_ref()).and_then(|(good, agent)| {
+            let rules = api.workspaces.rules(agent_id, agent.name.as_str(), good);
+            next_change(&life, &rules)
+        }),
+        configuration: good
+            .filter(|_| life.desired != DesiredState::Terminated)
+            .map(|good| against(rendered_with.as_ref(), &good)),
+        agent: agent.map(|it| it.name.to_string()),
         agent_id,
         agent_connected: unknown_since.is_none(),
         unknown_since,
@@ -161,7 +172,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         actual_state_changed_at: life.actual_at,
         generation: life.generation,
         applied_generation: life.applied_generation,
-        failures: life.failures,
+        failures: workspace.failures(),
         desired_state_reason: life.desired_reason,
         operator: life.operator,
         main_url: endpoints.iter().find(|it| it.main).map(|it| it.url.clone()),
@@ -243,15 +254,36 @@ pub(super) async fn make(
         repository,
         reference,
         devfile_path,
+        settings: settings_of(api, &agent)?,
     };
+    let quota = Quota::of(&request.settings.configuration.remote_development);
     // Before the repository is read: that takes longer than saying so.
     api.workspaces.check_name(&request.name)?;
+    api.workspaces
+        .check_quota(agent.id, request.owner, &quota)?;
     let (workspace, content) = api.maker.make(request).await?;
     check_fields(operator.as_ref(), &content.objects)?;
-    let notes = content.notes.clone();
-    let workspace = api.workspaces.create(workspace, content).await?;
+    let notes = content.all_notes();
+    let workspace = api.workspaces.create(workspace, content, quota).await?;
     tracing::info!(workspace = %workspace.name, agent = %agent.name, "workspace created");
     Ok((workspace, notes))
+}
+
+/// The configuration that an agent's new workspaces are made with.
+fn settings_of(api: &Api, agent: &Agent) -> Result<Good, Problem> {
+    good_of(api, agent).ok_or_else(|| {
+        let detail = format!(
+            "the configuration of agent {} was not read yet, so it is not known how to make workspaces there",
+            agent.name
+        );
+        Problem::conflict("agent", "configuration_unknown", detail)
+            .hint("try again in a few seconds; kas-stub agent show says when it cannot be read")
+    })
+}
+
+/// The configuration of an agent; none while its file is not known.
+fn good_of(api: &Api, agent: &Agent) -> Option<Good> {
+    api.configurations.state(agent).known().cloned()
 }
 
 fn find_orphan(api: &Api, agent: &Agent, id: &str) -> Result<Orphan, Problem> {
@@ -273,10 +305,15 @@ pub(super) async fn delete_orphan(
     let agent = choose_agent(&api, Some(&agent))?;
     let orphan = find_orphan(&api, &agent, &id)?;
     let owner = caller.user_id().unwrap_or_default();
-    let workspace = workspaces::ending(orphan, owner, agent.id)
+    let now = api.workspaces.clock().now();
+    let workspace = workspaces::ending(orphan, owner, agent.id, now)
         .ok_or_else(|| Problem::invalid("id", "its name is none that a workspace can have"))?;
     api.workspaces.check_name(&workspace.name)?;
-    let workspace = api.workspaces.create(workspace, Content::default()).await?;
+    // What goes takes no place.
+    let creation = api
+        .workspaces
+        .create(workspace, Content::default(), Quota::default());
+    let workspace = creation.await?;
     tracing::info!(workspace = %workspace.name, agent = %agent.name, "orphan is deleted");
     Ok((StatusCode::ACCEPTED, Json(view(&api, &workspace))))
 }
@@ -371,7 +408,7 @@ pub(super) async fn show(
     caller.allow(Action::ReadWorkspace, Resource::Server)?;
     let workspace = find(&api, &name)?;
     let mut answer = json!(view(&api, &workspace));
-    answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.notes);
+    answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.all_notes());
     Ok(Json(answer))
 }
 
@@ -414,82 +451,22 @@ async fn change(
     desired: DesiredState,
 ) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
     caller.allow(Action::ChangeWorkspace, Resource::Server)?;
-    let workspace = api.workspaces.wish(name, desired).await?;
+    let workspace = wish(api, name, desired).await?;
     Ok((StatusCode::ACCEPTED, Json(view(api, &workspace))))
 }
 
-/// The steps of a workspace's life: those that were, then those that come. Ends when it is terminated.
-pub(super) async fn events(
-    State(api): State<Api>,
-    caller: Caller,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = find(&api, &name)?;
-    let last = headers
-        .get("last-event-id")
-        .and_then(|value| value.to_str().ok());
-    let watch = Watch {
-        changes: api.workspaces.changes(),
-        id: workspace.id.clone(),
-        last: last.and_then(|value| value.parse().ok()).unwrap_or(0),
-        ready: VecDeque::new(),
-        cut: caller.cut(),
-        api,
-    };
-    let stream = futures::stream::unfold(watch, |mut watch| async move {
-        let event = watch.next().await?;
-        Some((Ok(event), watch))
-    });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-/// One who watches a workspace.
-struct Watch {
-    api: Api,
-    changes: tokio::sync::watch::Receiver<u64>,
-    id: String,
-    last: u64,
-    ready: VecDeque<Event>,
-    cut: Option<Cut>,
-}
-
-impl Watch {
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
-            // Seen before it is looked, so that a change in between wakes us again.
-            self.changes.borrow_and_update();
-            let workspace = self.api.workspaces.by_id(&self.id)?;
-            for event in workspace.events.after(self.last) {
-                self.last = event.sequence;
-                let data = serde_json::to_string(event).unwrap_or_default();
-                let id = event.sequence.to_string();
-                self.ready
-                    .push_back(Event::default().event(event.step.name()).id(id).data(data));
-            }
-            if !self.ready.is_empty() {
-                continue;
-            }
-            if workspace.life.is_over() {
-                return None;
-            }
-            let cut = async {
-                match &self.cut {
-                    Some(cut) => cut.cancelled().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = cut => return None,
-                () = self.api.stopping.cancelled() => return None,
-                changed = self.changes.changed() => changed.ok()?,
-            }
-        }
-    }
+/// Wishes something of a workspace for a caller who may.
+pub(super) async fn wish(
+    api: &Api,
+    name: &str,
+    desired: DesiredState,
+) -> Result<Arc<Workspace>, Problem> {
+    let agent = api
+        .workspaces
+        .by_name(name)
+        .and_then(|it| api.directory.agent_by_id(it.agent_id));
+    let good = agent.and_then(|agent| good_of(api, &agent));
+    Ok(api.workspaces.wish(name, desired, good).await?)
 }
 
 pub(super) fn find(api: &Api, name: &str) -> Result<Arc<Workspace>, Problem> {
@@ -533,6 +510,12 @@ impl From<workspaces::Error> for Problem {
         match error {
             Error::Exists(_) => Self::conflict("name", "workspace_exists", detail),
             Error::TooMany => Self::new(StatusCode::CONFLICT, "limit_reached", detail),
+            Error::Quota(reached) => {
+                let field = reached.kind.field();
+                Self::conflict("agent", "quota_reached", detail).hint(format!(
+                    "delete a workspace that is not needed any more, or raise remote_development.{field} in the agent's configuration file"
+                ))
+            }
             Error::TooLarge => Self::unprocessable("devfile", "too_large", detail),
             Error::Unknown(_) => Self::not_found(detail)
                 .hint("kas-stub workspace list shows the workspaces there are"),

@@ -396,6 +396,15 @@ fn one(workspace: &Value) {
         let (phase, message) = (text(operator, "phase"), text(operator, "message"));
         output::line(&format!("{:<11}{}: {message}", "operator", or_dash(phase)));
     }
+    let next = &workspace["next_change"];
+    if next.is_object() {
+        let (state, at) = (text(next, "state"), time(next, "at"));
+        let reason = text(next, "reason");
+        output::line(&format!("{:<11}{state} at {at}: {reason}", "next"));
+    }
+    if let Some(line) = settings_line(&workspace["configuration"]) {
+        output::line(&format!("{:<11}{line}", "settings"));
+    }
     for failure in list(&workspace["failures"]) {
         let line = failure_line(failure);
         output::line(&format!(
@@ -408,4 +417,26 @@ fn one(workspace: &Value) {
         let (field, reason) = (text(note, "field"), text(note, "reason"));
         output::line(&format!("{:<11}{field}: {reason}", "note"));
     }
+}
+
+/// What a workspace was rendered with, against its agent's file.
+fn settings_line(configuration: &Value) -> Option<String> {
+    let current = configuration["current"].as_bool()?;
+    let commit = or_dash(text(configuration, "commit"));
+    if current {
+        return Some(format!("of commit {commit}, as the file is now"));
+    }
+    let differs: Vec<_> = list(&configuration["differs"])
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let differs = if differs.is_empty() {
+        "not known".to_owned()
+    } else {
+        differs.join(", ")
+    };
+    let applies = text(configuration, "applies").replace('_', " ");
+    Some(format!(
+        "of commit {commit}; changed since: {differs}; applied: {applies}"
+    ))
 }

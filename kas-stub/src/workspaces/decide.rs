@@ -17,6 +17,7 @@ use model::{ActualState, DesiredState, FailureCode, OperatorStatus};
 
 use super::{
     events::Step,
+    limits::NextChange,
     workspace::{FailureSeen, Life},
 };
 
@@ -122,6 +123,42 @@ pub(crate) fn wish(before: &Life, desired: DesiredState, now: Timestamp) -> Opti
     let desired = before.desired.changed_to(desired);
     change_desired(&mut life, desired, None, now, &mut steps);
     (!steps.is_empty()).then_some(Decision { life, steps })
+}
+
+/// What the time that has passed makes of a workspace.
+pub(crate) fn by_time(before: &Life, change: NextChange, now: Timestamp) -> Option<Decision> {
+    let mut life = before.clone();
+    let mut steps = Vec::new();
+    let desired = before.desired.changed_to(change.state);
+    change_desired(&mut life, desired, Some(change.reason), now, &mut steps);
+    (!steps.is_empty()).then_some(Decision { life, steps })
+}
+
+/// What new objects make of a workspace: the agent has to hear of them. `wished`: somebody's wish of the same moment.
+pub(crate) fn rendered(
+    before: &Life,
+    wished: Option<Decision>,
+    commit: String,
+    fields: Vec<String>,
+    now: Timestamp,
+) -> Decision {
+    let Decision { mut life, steps } = wished.unwrap_or_else(|| Decision {
+        life: Life {
+            generation: before.generation + 1,
+            ..before.clone()
+        },
+        steps: Vec::new(),
+    });
+    life.generation = life.generation.max(before.generation + 1);
+    let rendered = Step::Rendered {
+        generation: life.generation,
+        commit,
+        fields,
+    };
+    Decision {
+        life,
+        steps: [(now, rendered)].into_iter().chain(steps).collect(),
+    }
 }
 
 fn change_desired(

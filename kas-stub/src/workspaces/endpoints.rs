@@ -79,13 +79,18 @@ pub(super) fn of_devfile(devfile: &Devfile) -> Vec<WorkspaceEndpoint> {
         let path = it.path.clone();
         let path = path.filter(|it| (1..=MAX_PATH).contains(&it.len()));
         let endpoint = endpoint(&it.name, it.target_port)?;
-        let main = it.attributes.get("type").and_then(Value::as_str) == Some("main");
+        let main = is_main(it);
         Some(WorkspaceEndpoint {
             path,
             main,
             ..endpoint
         })
     }))
+}
+
+/// Whether DevWorkspace Operator makes `mainUrl` of it.
+pub(super) fn is_main(endpoint: &Endpoint) -> bool {
+    endpoint.attributes.get("type").and_then(Value::as_str) == Some("main")
 }
 
 /// Ports with what the devfile's endpoints of the same numbers say of how they are opened.

@@ -31,6 +31,13 @@ pub(crate) enum Step {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// It was rendered again, with the agent's configuration of this commit.
+    Rendered {
+        generation: u64,
+        commit: String,
+        /// What the configuration said otherwise before.
+        fields: Vec<String>,
+    },
     /// The agent applied a wish completely.
     Applied { generation: u64 },
     /// What is seen changed.
@@ -50,6 +57,7 @@ impl Step {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Desired { .. } => "desired",
+            Self::Rendered { .. } => "rendered",
             Self::Applied { .. } => "applied",
             Self::Actual { .. } => "actual",
             Self::Failure { .. } => "failure",

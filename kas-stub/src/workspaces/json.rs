@@ -169,7 +169,7 @@ impl Json {
         update: Update,
         infos: Vec<Info>,
     ) -> super::Result<Reported> {
-        let now = Timestamp::now();
+        let now = self.workspaces.clock().now();
         let workspaces = self.workspaces.of_agent(agent.id);
         let mut by_name: BTreeMap<&str, Vec<&Workspace>> = BTreeMap::new();
         for workspace in &workspaces {

@@ -7,17 +7,17 @@ use model::{DesiredState, WorkspaceName};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
-    backend::{self, BackendKind},
-    editor::{Definition, WorkspaceEditor},
-    endpoints,
+    backend::BackendKind,
     events::Events,
     imports::{Imports, Origin},
     reconcile::Orphan,
-    render::{DevfileProblem, Frame, check_objects, problem_of, repository_name, with_repository},
+    render::{DevfileProblem, repository_name, with_repository},
+    rendering::{Renderer, Rendering},
+    settings::RenderedWith,
     source::{Devfiles, SourceError},
-    workspace::{Content, Life, Note, Source, Workspace},
+    workspace::{Content, Life, Source, Workspace},
 };
-use crate::{config::WorkspaceDefaults, fetch::Fetcher, git::Git};
+use crate::{clock::Clock, configuration::Good, fetch::Fetcher, git::Git};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) devfile_path: Option<String>,
     /// What is in the cluster already, of another server, and is to be this workspace: its volumes stay.
     pub(crate) adopted: Option<Orphan>,
+    /// The agent's configuration in force.
+    pub(crate) settings: Good,
 }
 
 /// Why there is no workspace.
@@ -50,8 +52,8 @@ pub(crate) enum MakeError {
 pub(crate) struct Maker {
     devfiles: Arc<Devfiles>,
     imports: Imports,
-    defaults: WorkspaceDefaults,
-    editor: Option<Definition>,
+    renderer: Arc<Renderer>,
+    clock: Clock,
 }
 
 impl Maker {
@@ -59,16 +61,16 @@ impl Maker {
     pub(crate) fn new(
         git: Arc<Git>,
         fetcher: Fetcher,
-        defaults: WorkspaceDefaults,
-        editor: Option<Definition>,
+        registries: Vec<String>,
+        renderer: Arc<Renderer>,
+        clock: Clock,
     ) -> Self {
         let devfiles = Arc::new(Devfiles::new(git));
-        let registries = defaults.registries.iter().map(ToString::to_string);
         Self {
-            imports: Imports::new(Arc::clone(&devfiles), fetcher, registries.collect()),
+            imports: Imports::new(Arc::clone(&devfiles), fetcher, registries),
             devfiles,
-            defaults,
-            editor,
+            renderer,
+            clock,
         }
     }
 
@@ -83,6 +85,7 @@ impl Maker {
             reference,
             devfile_path,
             adopted,
+            settings,
         } = request;
         let read = self
             .devfiles
@@ -99,8 +102,8 @@ impl Maker {
             repository: &repository,
             reference: reference.as_deref(),
         });
-        let (flattened, mut notes) = flattened.await.map_err(wrong)?;
-        let now = Timestamp::now();
+        let (flattened, notes) = flattened.await.map_err(wrong)?;
+        let now = self.clock.now();
         let mut life = Life::new(now);
         let (id, namespace) = match adopted {
             None => (random_uuid(), name.own_namespace()),
@@ -125,65 +128,51 @@ impl Maker {
             },
             endpoints: Vec::new(),
             editor: None,
+            rendered_with: Some(RenderedWith::of(&settings)),
+            not_applied: None,
+            content_version: 1,
             created_at: now,
             life,
             events: Events::default(),
         };
-        let frame = Frame {
-            id: &workspace.id,
-            name: &workspace.name,
-            namespace: &workspace.namespace,
-            agent_id,
-            defaults: &self.defaults,
-            editor: self.editor.as_ref(),
-        };
         let flattened = with_repository(flattened, &workspace.source);
-        let declared = endpoints::of_devfile(&flattened);
-        let rendered = backend::for_kind(kind).objects(&frame, flattened);
-        let rendered = rendered.map_err(|error| wrong(vec![problem_of(&error)]))?;
-        let problems = check_objects(&frame, &rendered.objects);
-        if !problems.is_empty() {
-            return Err(wrong(problems));
-        }
-        workspace.endpoints = match kind {
-            BackendKind::Native => {
-                let ports = endpoints::of_services(&rendered.objects, &workspace.name);
-                endpoints::as_declared(ports, &declared)
-            }
-            BackendKind::Devworkspace => declared,
-        };
-        let editor = self
-            .editor
-            .as_ref()
-            .zip(rendered.editor)
-            .map(|(editor, placed)| WorkspaceEditor {
-                name: editor.name().to_owned(),
-                container: placed.container,
-                folder: placed.folder,
-                port: editor.port(),
-                health: editor.health().to_owned(),
-            });
-        notes.extend(rendered.notes.into_iter().map(|note| Note {
-            field: note.path,
-            reason: format!("{}: {}", note.what, note.why),
-        }));
+        let kept = serde_json::to_value(&flattened).ok();
+        let rendered = self
+            .renderer
+            .render(
+                &workspace,
+                flattened,
+                self.renderer.usual_editor(),
+                &settings.configuration.remote_development,
+            )
+            .map_err(wrong)?;
+        let Rendering {
+            objects,
+            endpoints,
+            editor,
+            notes: rendered_notes,
+        } = rendered;
+        workspace.endpoints = endpoints;
+        workspace.editor = editor;
         let content = Content {
             devfile: devfile.text.to_string(),
-            objects: rendered.objects,
+            flattened: kept,
+            objects,
             notes,
+            rendered_notes,
         };
-        if let Some(folder) = editor.as_ref().and_then(|editor| editor.folder.as_ref()) {
-            endpoints::open_at(&mut workspace.endpoints, folder);
-        }
-        workspace.editor = editor;
         Ok((workspace, content))
     }
 }
 
 /// An orphan as a workspace that is to go, with its volumes; `None` when its name is none of a workspace.
-pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Workspace> {
+pub(crate) fn ending(
+    orphan: Orphan,
+    owner: u64,
+    agent_id: u64,
+    now: Timestamp,
+) -> Option<Workspace> {
     let name: WorkspaceName = orphan.name.parse().ok()?;
-    let now = Timestamp::now();
     Some(Workspace {
         id: orphan.workspace_id,
         own_namespace: orphan.namespace == name.own_namespace(),
@@ -195,6 +184,9 @@ pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Worksp
         source: Source::default(),
         endpoints: Vec::new(),
         editor: None,
+        rendered_with: None,
+        not_applied: None,
+        content_version: 1,
         created_at: now,
         life: Life {
             desired: DesiredState::Terminated,
@@ -251,6 +243,23 @@ fn random_uuid() -> String {
         &hex[20..],
     ];
     parts.join("-")
+}
+
+/// A workspace for tests.
+#[cfg(test)]
+pub(super) fn sample(name: &str) -> Workspace {
+    let orphan = Orphan {
+        workspace_id: random_uuid(),
+        name: name.to_owned(),
+        namespace: format!("gl-rd-ns-{name}"),
+        actual_state: model::ActualState::Running,
+        applied_generation: 1,
+        first_seen_at: Timestamp::UNIX_EPOCH,
+    };
+    let mut workspace =
+        ending(orphan, 10, 1, Timestamp::UNIX_EPOCH).expect("the test gives a good name");
+    workspace.life = Life::new(Timestamp::UNIX_EPOCH);
+    workspace
 }
 
 #[cfg(test)]

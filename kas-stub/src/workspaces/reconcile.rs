@@ -19,7 +19,6 @@ mod tests;
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
-use jiff::Timestamp;
 use proto::remote_development::rpc::{
     Begin, Poll, ReconcileRequest, ReconcileResponse, reconcile_request,
     remote_development_server::RemoteDevelopment,
@@ -143,7 +142,7 @@ impl Opening {
             .collect();
         let leader = Leader {
             pod_name: pod_name.clone(),
-            since: Timestamp::now(),
+            since: workspaces.clock().now(),
         };
         let agent_id = call.agent.id;
         let lead = workspaces
@@ -241,7 +240,7 @@ impl Exchange {
                 return Err(Status::resource_exhausted("too many workspaces in a poll"));
             }
         }
-        let now = Timestamp::now();
+        let now = self.workspaces.clock().now();
         let agent_id = self.call.agent.id;
         if let Some(state) = dev_workspace_operator {
             let state = convert::operator_state(state);

@@ -65,10 +65,12 @@ pub enum FailureCode {
     ForeignObject,
     /// It waits for something that is being deleted.
     WaitingForDeletion,
+    /// The server could not render it with the agent's configuration as it is now; it runs with what it had.
+    SettingsNotApplied,
 }
 
 impl FailureCode {
-    /// It may pass by itself: shown as a warning while the start goes on.
+    /// It may pass by itself, or keeps nothing from running: shown as a warning while the start goes on.
     #[must_use]
     pub fn is_passing(self) -> bool {
         matches!(
@@ -79,6 +81,7 @@ impl FailureCode {
                 | Self::VolumeNotMounted
                 | Self::OperatorUnavailable
                 | Self::WaitingForDeletion
+                | Self::SettingsNotApplied
         )
     }
 
@@ -108,6 +111,7 @@ impl FailureCode {
             Self::OperatorUnavailable => "OperatorUnavailable",
             Self::ForeignObject => "ForeignObject",
             Self::WaitingForDeletion => "WaitingForDeletion",
+            Self::SettingsNotApplied => "SettingsNotApplied",
         }
     }
 }

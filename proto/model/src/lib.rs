@@ -8,6 +8,7 @@ pub mod agent_name;
 pub mod configuration;
 pub mod failure;
 pub mod operator;
+pub mod quantity;
 pub mod workspace;
 
 pub use agent_name::AgentName;

@@ -8,10 +8,12 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use jiff::Timestamp;
-use model::{ActualState, DesiredState, OperatorState, OperatorStatus};
+use model::{
+    ActualState, DesiredState, OperatorState, OperatorStatus, configuration::ApplyChanges,
+};
 use serde::Deserialize;
 
-use super::{Failed, filters, show as show_page, sign_in};
+use super::{Failed, filters, show as show_page, show_at, sign_in};
 use crate::{
     api::{
         Api, Problem,
@@ -20,8 +22,11 @@ use crate::{
         workspaces::{self, CreateWorkspace, EndpointView, WorkspaceView},
     },
     authorization::{Action, Resource},
+    configuration::NO_COMMIT,
     workspaces::{
         events::{Event, Step},
+        limits::NextChange,
+        settings::Against,
         workspace::{FailureSeen, Note},
     },
 };
@@ -123,7 +128,7 @@ pub(in crate::api) async fn index(
             .map(|agent| agents::view(&api, agent).into())
             .collect(),
     };
-    Ok(show_page(StatusCode::OK, &page))
+    Ok(show_at(api.workspaces.clock().now(), StatusCode::OK, &page))
 }
 
 /// The form's fields; also those of a link that comes with some filled in.
@@ -286,6 +291,7 @@ impl From<&Event> for EventRow {
                 reason: Some(reason),
                 ..
             } => format!("By itself: {} ({reason})", wish(*state)),
+            Step::Rendered { commit, fields, .. } => rendered(commit, fields),
             Step::Applied { .. } => "The agent has given it to the cluster".to_owned(),
             Step::Actual { state } => in_words(*state).to_owned(),
             Step::Failure {
@@ -307,12 +313,67 @@ impl From<&Event> for EventRow {
     }
 }
 
+/// What becomes of it by itself.
+struct Next {
+    what: &'static str,
+    at: Timestamp,
+    reason: String,
+    takes_files: bool,
+}
+
+impl From<NextChange> for Next {
+    fn from(change: NextChange) -> Self {
+        let NextChange {
+            state, at, reason, ..
+        } = change;
+        let takes_files = state == DesiredState::Terminated;
+        Self {
+            what: if takes_files {
+                "Deleted, with its files,"
+            } else {
+                "Stopped"
+            },
+            at,
+            reason,
+            takes_files,
+        }
+    }
+}
+
+/// What it was rendered with, in words.
+fn against(against: &Against) -> String {
+    let Against {
+        commit,
+        current,
+        differs,
+        applies,
+    } = against;
+    let of = commit.as_deref().map_or_else(
+        || "no configuration file".to_owned(),
+        |commit| format!("commit {}", short(commit)),
+    );
+    if *current {
+        return format!("{of}, as it is now");
+    }
+    let when = match applies {
+        ApplyChanges::Now => "applied at once",
+        ApplyChanges::OnRestart => "applied when it is started or restarted",
+        ApplyChanges::Never => "not applied to it",
+    };
+    match differs.as_slice() {
+        [] => format!("not known; what the file says now is {when}"),
+        fields => format!("{of}; changed since: {}; {when}", fields.join(", ")),
+    }
+}
+
 #[derive(Template)]
 #[template(path = "workspace.html")]
 struct WorkspacePage {
     it: Shown,
     wish: Option<&'static str>,
     unknown_since: Option<Timestamp>,
+    next: Option<Next>,
+    settings: Option<String>,
     actions: Vec<Button>,
     endpoints: Vec<EndpointView>,
     reference: Option<String>,
@@ -342,6 +403,8 @@ pub(in crate::api) async fn show(
         it: Shown::from(&view),
         wish: waits_for(view.desired_state, view.actual_state),
         unknown_since: view.unknown_since,
+        next: view.next_change.map(Next::from),
+        settings: view.configuration.map(|it| against(&it)),
         actions: buttons(view.desired_state),
         endpoints: view.endpoints,
         reference: view.reference,
@@ -351,10 +414,10 @@ pub(in crate::api) async fn show(
         backend: view.backend.as_str(),
         desired_reason: view.desired_state_reason,
         operator: view.operator.as_ref().map(of_operator),
-        notes: content.map_err(Problem::from)?.notes,
+        notes: content.map_err(Problem::from)?.all_notes(),
         events,
     };
-    Ok(show_page(StatusCode::OK, &page))
+    Ok(show_at(api.workspaces.clock().now(), StatusCode::OK, &page))
 }
 
 pub(in crate::api) async fn act(
@@ -370,8 +433,7 @@ pub(in crate::api) async fn act(
         "delete" => DesiredState::Terminated,
         _ => return Err(Problem::not_found("there is nothing at this path").into()),
     };
-    let changed = api.workspaces.wish(&name, desired).await;
-    changed.map_err(Problem::from)?;
+    workspaces::wish(&api, &name, desired).await?;
     Ok(to_workspace(&name))
 }
 
@@ -385,6 +447,17 @@ fn of_operator(status: &OperatorStatus) -> String {
         line.push_str(&warning.message);
     }
     line
+}
+
+fn rendered(commit: &str, fields: &[String]) -> String {
+    let of = match commit {
+        NO_COMMIT => "without a configuration file".to_owned(),
+        commit => format!("with the configuration of commit {}", short(commit)),
+    };
+    match fields {
+        [] => format!("Rendered again, {of}"),
+        fields => format!("Rendered again, {of}: {}", fields.join(", ")),
+    }
 }
 
 fn short(commit: &str) -> String {

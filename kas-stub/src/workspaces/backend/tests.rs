@@ -1,6 +1,6 @@
 use ::devfile::FlattenOptions;
 use ::devfile::flatten::NoFetch;
-use model::WorkspaceName;
+use model::{WorkspaceName, configuration::RemoteDevelopment};
 use serde_json::json;
 
 use super::*;
@@ -60,6 +60,7 @@ fn made_with(editor: &str, kind: BackendKind, text: &str) -> (Vec<Value>, Vec<St
         agent_id: 7,
         defaults: &defaults,
         editor: editor.as_ref(),
+        settings: &RemoteDevelopment::default(),
     };
     let source = Source {
         repository: "https://git.example.com/app.git".into(),
@@ -308,9 +309,8 @@ fn a_devworkspace_is_the_operators_without_an_ingress_and_with_our_marks() {
         );
     for text in [DEVFILE, &without] {
         let (objects, _) = made(BackendKind::Devworkspace, text);
-        let components = objects[0]["spec"]["template"]["components"]
-            .as_array()
-            .unwrap();
+        let spec = &named(&objects, "DevWorkspace")[0].1["spec"];
+        let components = spec["template"]["components"].as_array().unwrap();
         let projects = components
             .iter()
             .find(|it| it["name"] == "projects")
@@ -319,7 +319,6 @@ fn a_devworkspace_is_the_operators_without_an_ingress_and_with_our_marks() {
             projects["volume"]["size"],
             WorkspaceDefaults::default().volume_size
         );
-        let spec = &objects[0]["spec"];
         assert_eq!(spec["routingClass"], "cluster");
         let metadata = &spec["template"]["attributes"]["pod-overrides"]["metadata"];
         assert_eq!(
@@ -331,6 +330,29 @@ fn a_devworkspace_is_the_operators_without_an_ingress_and_with_our_marks() {
             json!({"workspaces.gitlab.com/id": "11111111-2222-4333-8444-555555555555"})
         );
     }
+}
+
+#[test]
+fn the_operator_may_ask_the_main_endpoint_whether_it_is_well() {
+    let ingress = |text: &str| {
+        let (objects, _) = made(BackendKind::Devworkspace, text);
+        let policy = named(&objects, "NetworkPolicy")[0].1["spec"]["ingress"].clone();
+        policy.as_array().unwrap().clone()
+    };
+    let usual = ingress(DEVFILE);
+    let main = DEVFILE.replace(
+        "targetPort: 8080 }",
+        "targetPort: 8080, attributes: { type: main } }",
+    );
+    let mut with_main = ingress(&main);
+    let rule = with_main.pop().unwrap();
+    assert_eq!(with_main, usual);
+    assert_eq!(rule["ports"], json!([{"port": 8080, "protocol": "TCP"}]));
+    let namespace = "/from/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name";
+    assert_eq!(
+        rule.pointer(namespace),
+        Some(&json!("devworkspace-controller"))
+    );
 }
 
 /// Each built-in editor becomes a Pod that the restricted standard allows, with its port in the Service.

@@ -58,6 +58,9 @@ fn readable(decision: Option<Decision>) -> String {
                 generation,
                 reason: Some(reason),
             } => format!("desired {state:?} {generation} ({reason})"),
+            Step::Rendered {
+                generation, fields, ..
+            } => format!("rendered {generation} {fields:?}"),
             Step::Applied { generation } => format!("applied {generation}"),
             Step::Actual { state } => format!("actual {state:?}"),
             Step::Failure { code, .. } => format!("failure {code}"),

@@ -38,6 +38,7 @@ pub(super) enum Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     generation: u64,
+    content_version: u64,
     actual: ActualState,
 }
 
@@ -105,6 +106,9 @@ impl Session {
         let is_new = told.is_none();
         let has_wish = told.is_none_or(|told| told.generation != life.generation);
         let has_state = told.is_none_or(|told| told.actual != life.actual);
+        // Rendered again: also what no wish changes may be another.
+        let has_content =
+            told.is_some_and(|told| told.content_version != workspace.content_version);
         let is_terminating = life.desired == DesiredState::Terminated;
         if self.in_the_way.contains(&workspace.id) {
             return None;
@@ -118,7 +122,7 @@ impl Session {
         is_wanted.then_some(match update {
             _ if is_terminating => Config::Inventories,
             Update::Full => Config::All,
-            Update::Partial if is_new || has_state => Config::All,
+            Update::Partial if is_new || has_state || has_content => Config::All,
             Update::Partial if has_wish => Config::Partial,
             Update::Partial => Config::Nothing,
         })
@@ -134,6 +138,7 @@ impl Session {
         }
         let told = Told {
             generation: life.generation,
+            content_version: workspace.content_version,
             actual: life.actual,
         };
         self.told.insert(workspace.id.clone(), told);

@@ -1,0 +1,107 @@
+//! From a checked devfile to everything that a workspace is: objects, ports, editor. Pure.
+//!
+//! Used when a workspace is made, and again when what it is made with has changed.
+
+use ::devfile::model::Devfile;
+use model::configuration::RemoteDevelopment;
+
+use super::{
+    backend::{self, BackendKind},
+    editor::{Definition, WorkspaceEditor},
+    endpoints::{self, WorkspaceEndpoint},
+    render::{DevfileProblem, Frame, check_objects, problem_of},
+    workspace::{Note, Workspace},
+};
+use crate::config::WorkspaceDefaults;
+
+/// What the server itself adds to each workspace.
+#[derive(Debug)]
+pub(crate) struct Renderer {
+    defaults: WorkspaceDefaults,
+    editor: Option<Definition>,
+}
+
+/// What a devfile became.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rendering {
+    pub(super) objects: Vec<serde_json::Value>,
+    pub(super) endpoints: Vec<WorkspaceEndpoint>,
+    pub(super) editor: Option<WorkspaceEditor>,
+    /// What the devfile says that has no effect with this backend.
+    pub(super) notes: Vec<Note>,
+}
+
+impl Renderer {
+    pub(crate) fn new(defaults: WorkspaceDefaults, editor: Option<Definition>) -> Self {
+        Self { defaults, editor }
+    }
+
+    /// What a new workspace's editor is.
+    pub(super) fn usual_editor(&self) -> Option<&Definition> {
+        self.editor.as_ref()
+    }
+
+    /// An editor by its name.
+    pub(super) fn editor(&self, name: &str) -> Option<&Definition> {
+        self.editor.as_ref().filter(|it| it.name() == name)
+    }
+
+    /// Renders a flattened devfile, the workspace's repository among its projects.
+    ///
+    /// # Errors
+    /// Everything that stands against it.
+    pub(super) fn render(
+        &self,
+        workspace: &Workspace,
+        devfile: Devfile,
+        editor: Option<&Definition>,
+        settings: &RemoteDevelopment,
+    ) -> Result<Rendering, Vec<DevfileProblem>> {
+        let frame = Frame {
+            id: &workspace.id,
+            name: &workspace.name,
+            namespace: &workspace.namespace,
+            agent_id: workspace.agent_id,
+            defaults: &self.defaults,
+            editor,
+            settings,
+        };
+        let kind = workspace.backend;
+        let declared = endpoints::of_devfile(&devfile);
+        let rendered = backend::for_kind(kind).objects(&frame, devfile);
+        let rendered = rendered.map_err(|error| vec![problem_of(&error)])?;
+        let problems = check_objects(&frame, &rendered.objects);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut endpoints = match kind {
+            BackendKind::Native => {
+                let ports = endpoints::of_services(&rendered.objects, &workspace.name);
+                endpoints::as_declared(ports, &declared)
+            }
+            BackendKind::Devworkspace => declared,
+        };
+        let editor = editor
+            .zip(rendered.editor)
+            .map(|(editor, placed)| WorkspaceEditor {
+                name: editor.name().to_owned(),
+                container: placed.container,
+                folder: placed.folder,
+                port: editor.port(),
+                health: editor.health().to_owned(),
+            });
+        if let Some(folder) = editor.as_ref().and_then(|editor| editor.folder.as_ref()) {
+            endpoints::open_at(&mut endpoints, folder);
+        }
+        let notes = rendered.notes.into_iter().map(|note| Note {
+            field: note.path,
+            reason: format!("{}: {}", note.what, note.why),
+        });
+        Ok(Rendering {
+            objects: rendered.objects,
+            endpoints,
+            editor,
+            notes: notes.collect(),
+        })
+    }
+}
