@@ -23,7 +23,7 @@ use crate::{
         backend::BackendKind,
         editor::WorkspaceEditor,
         endpoints::url,
-        limits::{NextChange, next_change},
+        limits::NextChange,
         name_from,
         quota::Quota,
         reconcile::Orphan,
@@ -150,7 +150,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         name: name.to_string(),
         next_change: good.clone().zip(agent.as_ref()).and_then(|(good, agent)| {
             let rules = api.workspaces.rules(agent_id, agent.name.as_str(), good);
-            next_change(&life, &rules)
+            api.workspaces.next_change(workspace, &rules)
         }),
         configuration: good
             .filter(|_| life.desired != DesiredState::Terminated)

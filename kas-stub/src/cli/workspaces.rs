@@ -250,7 +250,7 @@ async fn wait_for(
         if is_as_wanted(&workspace, wanted) {
             return Ok(workspace);
         }
-        if text(&workspace, "actual_state") == "Failed" {
+        if text(&workspace, "actual_state") == "Failed" && is_of_wish(&workspace, wanted) {
             bail!("it did not start: {}", reasons(failures));
         }
         if failures.iter().any(stands) {
@@ -279,10 +279,15 @@ async fn wait_for(
 }
 
 fn is_as_wanted(workspace: &Value, wanted: &str) -> bool {
-    let is_applied = workspace["generation"] == workspace["applied_generation"];
     text(workspace, "actual_state") == wanted
         && text(workspace, "desired_state") == wanted
-        && (is_applied || wanted == "Terminated")
+        && (is_of_wish(workspace, wanted) || wanted == "Terminated")
+}
+
+/// Whether what is seen is what became of the wish, and not of the one before.
+fn is_of_wish(workspace: &Value, wanted: &str) -> bool {
+    workspace["generation"] == workspace["applied_generation"]
+        && text(workspace, "desired_state") == wanted
 }
 
 /// Whether a failure keeps a workspace from running, and does not pass by itself.

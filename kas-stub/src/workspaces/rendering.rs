@@ -9,6 +9,7 @@ use super::{
     backend::{self, BackendKind},
     editor::{Definition, WorkspaceEditor},
     endpoints::{self, WorkspaceEndpoint},
+    idle::IdleLimits,
     render::{DevfileProblem, Frame, check_objects, problem_of},
     workspace::{Note, Workspace},
 };
@@ -34,6 +35,14 @@ pub(super) struct Rendering {
 impl Renderer {
     pub(crate) fn new(defaults: WorkspaceDefaults, editor: Option<Definition>) -> Self {
         Self { defaults, editor }
+    }
+
+    /// After which time workspaces are stopped that nobody uses.
+    pub(super) fn idle_limits(&self) -> IdleLimits {
+        IdleLimits {
+            native: self.defaults.idle_timeout_min,
+            devworkspace: self.defaults.devworkspace_idle_timeout_min,
+        }
     }
 
     /// What a new workspace's editor is.
