@@ -4,6 +4,7 @@
 //! the environment.
 
 mod address;
+mod proxy;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,13 +14,19 @@ use std::time::Duration;
 use clap::Parser;
 
 pub use address::{AddressError, KasAddress, Transport};
+pub use proxy::{Proxy, ProxyError};
 
 /// The agent's version, as it is told to the server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Dials a GitLab-compatible agent server, takes its configuration from there, and carries calls into this cluster.
 #[derive(Parser)]
-#[command(name = "agent", version)]
+#[command(
+    name = "agent",
+    version,
+    after_help = "A proxy on the way to the server is taken from HTTPS_PROXY (HTTP_PROXY for grpc:// and ws://), ALL_PROXY and \
+                  NO_PROXY.\n`agent doctor` looks for what keeps an agent from working, and says what to do: see agent doctor --help."
+)]
 pub struct Args {
     /// Where the agent server listens: grpcs://HOST[:PORT] (TLS, port 443) or, through proxies that let only HTTP/1.1 pass,
     /// wss://HOST[:PORT]/PATH (a WebSocket). grpc:// and ws:// are the same without TLS (port 80).
@@ -230,6 +237,8 @@ pub struct Config {
     pub token: TokenSource,
     /// TLS towards the server.
     pub kas_tls: KasTls,
+    /// A proxy on the way to the server.
+    pub kas_proxy: Option<Proxy>,
     /// Headers for every call to the server.
     pub kas_headers: Vec<KasHeader>,
     /// Where liveness, readiness and metrics are served.
@@ -256,6 +265,9 @@ pub enum Error {
     /// `--kas-address`.
     #[error("--kas-address")]
     KasAddress(#[source] AddressError),
+    /// A variable of the environment that names a proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// Neither a token nor a token file.
     #[error(
         "no agent token: give --token-file FILE or the environment variable AGENTK_TOKEN; a token is made on the server by `kas-stub agent token create NAME`"
@@ -356,6 +368,7 @@ impl TryFrom<Args> for Config {
                 .collect::<Result<_, _>>()?,
             observability_address: parse_listen_address(&observability_listen_address)?,
             kas_address,
+            kas_proxy: None,
             token,
             kas_tls: KasTls {
                 ca_cert_file: kas_ca_cert_file,
@@ -377,6 +390,18 @@ impl TryFrom<Args> for Config {
             drain_timeout: Duration::from_secs(drain_timeout_seconds),
             log_format,
         })
+    }
+}
+
+impl Config {
+    /// The same, with the proxy that the environment names for the server's address.
+    ///
+    /// # Errors
+    ///
+    /// If that is of a kind that the agent cannot use.
+    pub fn with_proxy_of_environment(mut self) -> Result<Self, Error> {
+        self.kas_proxy = Proxy::of_environment(&self.kas_address)?;
+        Ok(self)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod backoff;
 pub mod config;
 pub mod configuration;
 mod convert;
+pub mod doctor;
 pub mod drain;
 mod kas;
 mod kubernetes;

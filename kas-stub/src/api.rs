@@ -33,6 +33,7 @@ use crate::{
     git::guard::Policy,
     proxy::Proxy,
     sign_in::{LINK_LENGTH, SignIn},
+    tls::Served,
     tunnel::Tunnels,
     workspaces::{Maker, Workspaces},
 };
@@ -56,7 +57,7 @@ pub(crate) struct Api {
     pub(crate) agent_url: Arc<str>,
     /// The domain under which workspaces have their hosts.
     pub(crate) workspaces_domain: Arc<str>,
-    pub(crate) trusted_pem: Arc<str>,
+    pub(crate) certificate: Arc<Served>,
     pub(crate) git_policy: Policy,
     pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) maker: Arc<Maker>,
@@ -155,7 +156,8 @@ async fn server(
         "version": env!("CARGO_PKG_VERSION"),
         "external_url": &*api.external_url,
         "agent_url": &*api.agent_url,
-        "ca_certificate": &*api.trusted_pem,
+        "ca_certificate": &*api.certificate.trusted_pem(),
+        "private_ca": api.certificate.has_private_authority(),
     })))
 }
 

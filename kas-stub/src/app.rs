@@ -3,9 +3,9 @@
 mod people;
 
 use std::{
-    fs::{self, File},
+    fs,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -21,8 +21,10 @@ use crate::{
     access::{Access, AccessParts},
     agents::{AgentServices, AgentServicesParts, Clusters, Presence},
     api::{self, Api},
+    authorities,
     config::ServeConfig,
     configuration::{Configurations, chain},
+    data_folder::{self, ACCESS_KEY, DATABASE, SOCKET},
     directory::Directory,
     fetch::Fetcher,
     git::{Git, guard::Policy},
@@ -38,10 +40,6 @@ use crate::{
 };
 use people::PeopleService;
 
-/// The administrator's socket in the data folder.
-pub(crate) const SOCKET: &str = "admin.sock";
-/// The key of the cookies for hosts of workspaces, in the data folder.
-const ACCESS_KEY: &str = "access.key";
 /// How often expired credentials are looked for: they end within this.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// How many of those between writes of when tokens were last used: once a minute.
@@ -66,8 +64,8 @@ pub struct Server {
     store: Arc<dyn Store>,
     stop_grace: Duration,
     socket: PathBuf,
-    /// Held as long as the server runs: two servers on one folder would not know of each other's writes.
-    _lock: File,
+    /// Held as long as the server runs.
+    _lock: data_folder::Lock,
 }
 
 /// Starts a server; when this returns, it listens.
@@ -86,9 +84,11 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         tls_san,
         tls_cert_file,
         tls_key_file,
+        tls_ca_file,
         allow_plaintext,
         git_allow_http,
         git_allow_private,
+        git_ca_file,
         workspaces: workspace_defaults,
         workspaces_domain,
         editors,
@@ -99,14 +99,15 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         timing,
     } = config;
     let editor = chosen_editor(&editors)?;
-    let lock = prepare_folder(&data_dir)?;
+    let lock = data_folder::take(&data_dir)?;
+    lock.check_whole()?;
     let lifetime = Lifetime {
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
         killing: CancellationToken::new(),
     };
 
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join("kas-stub.db")).await?);
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join(DATABASE)).await?);
     let (directory, first_start) = Directory::open(Arc::clone(&store)).await?;
     let directory = Arc::new(directory);
     let registries = workspace_defaults.registries.iter();
@@ -143,10 +144,21 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     let agent_url: Arc<str> = agent_url
         .map_or_else(|| format!("grpcs://{agents_at}"), |url| url.to_string())
         .into();
-    let tls = Tls::load(&match (tls_cert_file, tls_key_file) {
-        (Some(certificate), Some(key)) => tls::Source::Given { certificate, key },
-        (None, _) | (_, None) => tls::Source::Own {
-            folder: data_dir.join("tls"),
+    let tls = Tls::load(match (tls_cert_file, tls_key_file) {
+        (Some(certificate), Some(key)) => tls::Source::Given {
+            certificate,
+            key,
+            authority: tls_ca_file,
+        },
+        (Some(_), None) => bail!("--tls-cert-file needs --tls-key-file"),
+        (None, Some(_)) => bail!("--tls-key-file needs --tls-cert-file"),
+        (None, None) if tls_ca_file.is_some() => {
+            bail!(
+                "--tls-ca-file needs --tls-cert-file: without, the server has an authority of its own"
+            )
+        }
+        (None, None) => tls::Source::Own {
+            folder: data_dir.join(data_folder::TLS),
             names: tls::server_names(
                 [agents_at.ip(), people_at.ip()],
                 tls_san
@@ -167,10 +179,17 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         allow_private: git_allow_private,
     };
     let git_cache = data_dir.join("git");
-    create_folder(&git_cache)?;
+    data_folder::create_folder(&git_cache)?;
     let (stop_grace, keepalive) = (timing.stop_grace, timing.keepalive);
-    let git = Arc::new(Git::new(git_cache, git_policy, timing.git_timeout));
-    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout);
+    let tls_poll_interval = timing.tls_poll_interval;
+    let authorities = authorities::load(
+        git_ca_file.as_deref(),
+        &std::path::absolute(git_cache.join("authorities.crt"))?,
+    )
+    .context("--git-ca-file")?;
+    let git = Git::new(git_cache, git_policy, timing.git_timeout, &authorities);
+    let git = Arc::new(git);
+    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout, &authorities);
     let configurations = Arc::new(Configurations::new(
         Arc::clone(&store),
         Arc::clone(&git),
@@ -236,7 +255,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         external_url,
         agent_url,
         workspaces_domain,
-        trusted_pem: tls.trusted_pem,
+        certificate: Arc::clone(&tls.served),
         git_policy,
         workspaces,
         maker: Arc::new(Maker::new(git, fetcher, registries, renderer, clock)),
@@ -313,6 +332,12 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     lifetime
         .tasks
         .spawn(maintain(Arc::clone(&directory), lifetime.stopping.clone()));
+    lifetime.tasks.spawn(tls::keep_fresh(
+        tls.served,
+        tls_poll_interval,
+        metrics,
+        lifetime.stopping.clone(),
+    ));
 
     Ok(Server {
         agents: agents_at,
@@ -404,26 +429,4 @@ fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
     })?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
-}
-
-/// Makes the folder for us alone, and takes its lock.
-fn prepare_folder(folder: &Path) -> anyhow::Result<File> {
-    create_folder(folder)?;
-    let path = folder.join("lock");
-    let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-    if lock.try_lock().is_err() {
-        bail!(
-            "another server runs with the data folder {}",
-            folder.display()
-        );
-    }
-    Ok(lock)
-}
-
-fn create_folder(folder: &Path) -> anyhow::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("create folder {}", folder.display()))
 }

@@ -14,6 +14,8 @@ mod editor;
 mod failures;
 mod installation;
 mod kubectl;
+mod life;
+mod network;
 mod operated;
 mod rights;
 mod trouble;
@@ -42,11 +44,13 @@ fn main() -> ExitCode {
         installation::TESTS,
         kubectl::TESTS,
         bulk::TESTS,
+        network::TESTS,
         rights::TESTS,
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
         operated::TESTS,
+        life::TESTS,
         access::TESTS,
         browser::TESTS,
         failures::TESTS,

@@ -106,6 +106,7 @@ impl Cluster {
             kas_address: format!("grpc://{kas}").parse().unwrap(),
             token: TokenSource::Given(Secret::new("good")),
             kas_tls: KasTls::default(),
+            kas_proxy: None,
             kas_headers: Vec::new(),
             observability_address: SocketAddr::from(([127, 0, 0, 1], 0)),
             cluster: ClusterAccess {

@@ -88,6 +88,10 @@ impl State {
     }
 }
 
+#[allow(
+    dead_code,
+    reason = "two programs of tests have this file, and each uses a part"
+)]
 impl Objects {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

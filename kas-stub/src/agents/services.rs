@@ -14,7 +14,7 @@ use proto::{
     reverse_tunnel::rpc::{ConnectRequest, reverse_tunnel_server::ReverseTunnel},
 };
 use tokio::sync::watch;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{AgentCall, Clusters, Presence, presence::Connection};
 use crate::{
@@ -73,6 +73,9 @@ impl AgentConfiguration for Configuration {
         let request = request.into_inner();
         let connection = self.presence.connect(call.agent.id, request.agent_meta)?;
         tracing::info!(agent = %call.agent.name, pod = %connection.pod_name(), "agent connected");
+        for warning in connection.warnings() {
+            tracing::warn!(agent = %call.agent.name, pod = %connection.pod_name(), warning, "versions do not fit together");
+        }
         let stream = ConfigurationStream {
             states: self.configurations.subscribe(&call.agent),
             call,
@@ -87,7 +90,12 @@ impl AgentConfiguration for Configuration {
                 Err(status) => Some((Err(status), None)),
             }
         });
-        Ok(Response::new(Box::pin(responses)))
+        let mut response = Response::new(Box::pin(responses) as Self::GetConfigurationStream);
+        response.metadata_mut().insert(
+            proto::SERVER_VERSION_METADATA,
+            MetadataValue::from_static(env!("CARGO_PKG_VERSION")),
+        );
+        Ok(response)
     }
 }
 

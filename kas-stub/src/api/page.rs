@@ -4,6 +4,7 @@ pub(crate) mod filters;
 pub(super) mod live;
 pub(super) mod sign_in;
 pub(super) mod wanted;
+mod words;
 pub(super) mod workspaces;
 
 use std::any::Any;

@@ -16,7 +16,11 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Serve(_) => Ok(()),
+            // Run elsewhere.
+            Command::Serve { .. }
+            | Command::Backup { .. }
+            | Command::Restore { .. }
+            | Command::Idle => Ok(()),
             Command::Agent(command) => agent(command).await,
             Command::Workspace(command) => super::workspaces::run(command).await,
             Command::Token(command) => token(command).await,
@@ -77,6 +81,17 @@ async fn agent(command: AgentCommand) -> anyhow::Result<()> {
             let path = format!("/agents/{}", segment(&name));
             let answer = ask(&client, Method::GET, &path, None).await?;
             show(&client, &answer, one_agent);
+        }
+        AgentCommand::Install {
+            name,
+            chart,
+            client,
+        } => {
+            let path = format!("/agents/{}", segment(&name));
+            let found = ask(&client, Method::GET, &path, None).await?;
+            let server = ask(&client, Method::GET, "/server", None).await?;
+            let script = super::install::script(&name, &found, &server, &chart, &client)?;
+            output::text(&script);
         }
         AgentCommand::AcceptCluster { name, client } => {
             let path = format!("/agents/{}/accept-cluster", segment(&name));
@@ -186,12 +201,14 @@ fn created_agent(answer: &Value) {
     let webhook = &answer["webhook"];
     output::line(&format!(
         "agent {} has id {}\n\ntoken, shown only now:\n  {}\n\npush hook of its project, for changes within seconds:\n  \
-         URL {}\n  secret (header X-Gitlab-Token), shown only now:\n  {}",
+         URL {}\n  secret (header X-Gitlab-Token), shown only now:\n  {}\n\n\
+         `kas-stub agent install {}` prints the commands that install it.",
         text(answer, "name"),
         answer["id"],
         text(answer, "token"),
         text(webhook, "url"),
         text(webhook, "secret"),
+        text(answer, "name"),
     ));
 }
 
@@ -235,6 +252,10 @@ fn one_agent(agent: &Value) {
             or_dash(text(pod, "kubernetes_version")),
             time(pod, "connected_at"),
         ));
+        for warning in list(&pod["warnings"]) {
+            let warning = warning.as_str().unwrap_or_default();
+            output::line(&format!("warning    {warning}"));
+        }
     }
     let cluster = &agent["cluster"];
     if !cluster.is_null() {

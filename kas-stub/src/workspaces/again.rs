@@ -155,3 +155,176 @@ fn keep_volumes(old: &Value, new: &mut Value) {
         old.clone_into(new);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{EditorSettings, WorkspaceDefaults},
+        workspaces::{
+            backend::BackendKind, chosen_editor, editor::WorkspaceEditor, maker::sample,
+            workspace::Source,
+        },
+    };
+
+    const DEVFILE: &str = "\
+schemaVersion: 2.2.0
+metadata: { name: app }
+components:
+- name: tools
+  container:
+    image: localhost/tools:1
+    volumeMounts: [{ name: cache, path: /cache }]
+- name: cache
+  volume: { size: 3Gi }
+";
+
+    fn renderer(change: impl FnOnce(&mut WorkspaceDefaults)) -> Renderer {
+        let mut defaults = WorkspaceDefaults::default();
+        change(&mut defaults);
+        let editor = chosen_editor(&EditorSettings::default()).unwrap();
+        Renderer::new(defaults, editor)
+    }
+
+    fn workspace(backend: BackendKind) -> Workspace {
+        let mut workspace = sample("one");
+        workspace.backend = backend;
+        workspace.source = Source {
+            repository: "https://git.example.com/app.git".into(),
+            devfile_path: "devfile.yaml".into(),
+            ..Source::default()
+        };
+        workspace
+    }
+
+    /// As an older server kept it.
+    fn older(devfile: &str) -> Content {
+        Content {
+            devfile: devfile.into(),
+            ..Content::default()
+        }
+    }
+
+    fn rendered(workspace: &Workspace, content: &Content, renderer: &Renderer) -> Again {
+        again(workspace, content, renderer, &RemoteDevelopment::default()).unwrap()
+    }
+
+    fn of<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+        objects.iter().filter(|it| it["kind"] == kind).collect()
+    }
+
+    #[test]
+    fn what_an_older_server_kept_is_rendered_too_unless_it_draws_something_in() {
+        let workspace = workspace(BackendKind::Native);
+        let first = rendered(&workspace, &older(DEVFILE), &renderer(|_| {}));
+        assert!(first.content.flattened.is_some());
+        // With what is kept now it comes out the same, whatever the text says.
+        let mut kept = first.content.clone();
+        kept.devfile = "no devfile".into();
+        let second = rendered(&workspace, &kept, &renderer(|_| {}));
+        assert_eq!(second.rendering, first.rendering);
+        // A form that is no longer known: the text again.
+        kept = Content {
+            devfile: DEVFILE.into(),
+            flattened: Some(json!({ "components": 7 })),
+            ..first.content.clone()
+        };
+        assert_eq!(
+            rendered(&workspace, &kept, &renderer(|_| {})).rendering,
+            first.rendering
+        );
+        let parent = "schemaVersion: 2.2.0\nparent: { uri: 'https://example.com/devfile.yaml' }\n";
+        let refused = again(
+            &workspace,
+            &older(parent),
+            &renderer(|_| {}),
+            &RemoteDevelopment::default(),
+        );
+        let reason = refused.unwrap_err();
+        assert!(
+            reason.starts_with(
+                "an older version of the server did not keep what its devfile draws in"
+            ),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn volumes_stay_as_they_are_and_none_is_lost() {
+        let workspace = workspace(BackendKind::Native);
+        let mut content = rendered(&workspace, &older(DEVFILE), &renderer(|_| {})).content;
+        let old = of(&content.objects, "PersistentVolumeClaim");
+        assert_eq!(old.len(), 2);
+        let old: Vec<Value> = old.into_iter().cloned().collect();
+        // One that an older server made and this one would not.
+        let mut forgotten = old[0].clone();
+        forgotten["metadata"]["name"] = json!("one-forgotten");
+        content.objects.push(forgotten.clone());
+        let changed = renderer(|it| {
+            it.volume_size = "99Gi".into();
+            it.storage_class = Some("fast".into());
+            it.memory_request = "7Mi".into();
+        });
+        let new = rendered(&workspace, &content, &changed).content.objects;
+        let volumes = of(&new, "PersistentVolumeClaim");
+        assert_eq!(volumes, [&old[0], &old[1], &forgotten]);
+        let memory = "/spec/template/spec/containers/0/resources/requests/memory";
+        assert_eq!(of(&new, "Deployment")[0].pointer(memory).unwrap(), "7Mi");
+    }
+
+    #[test]
+    fn the_volumes_of_a_devworkspace_stay_too() {
+        let workspace = workspace(BackendKind::Devworkspace);
+        let content = rendered(&workspace, &older(DEVFILE), &renderer(|_| {})).content;
+        let changed = renderer(|it| it.volume_size = "99Gi".into());
+        let new = rendered(&workspace, &content, &changed).content;
+        assert_eq!(new.objects, content.objects);
+        assert!(content.objects[0].to_string().contains("\"10Gi\""));
+    }
+
+    #[test]
+    fn a_deployment_goes_on_selecting_its_pods() {
+        let deployment = |labels: Value| {
+            json!({
+                "kind": "Deployment",
+                "metadata": { "name": "one" },
+                "spec": {
+                    "selector": { "matchLabels": labels },
+                    "template": { "metadata": { "labels": labels } },
+                },
+            })
+        };
+        let new = keep_fixed(
+            &[deployment(json!({ "older": "a" }))],
+            vec![deployment(json!({ "newer": "b" }))],
+        );
+        let spec = &new[0]["spec"];
+        assert_eq!(spec["selector"]["matchLabels"], json!({ "older": "a" }));
+        assert_eq!(
+            spec["template"]["metadata"]["labels"],
+            json!({ "newer": "b", "older": "a" })
+        );
+    }
+
+    #[test]
+    fn an_editor_that_is_gone_is_said() {
+        let mut workspace = workspace(BackendKind::Native);
+        workspace.editor = Some(WorkspaceEditor {
+            name: "vi".into(),
+            container: "tools".into(),
+            folder: None,
+            port: 1,
+            health: "/".into(),
+        });
+        let refused = again(
+            &workspace,
+            &older(DEVFILE),
+            &renderer(|_| {}),
+            &RemoteDevelopment::default(),
+        );
+        assert_eq!(
+            refused.unwrap_err(),
+            "the server has no editor named vi any more"
+        );
+    }
+}

@@ -88,9 +88,12 @@ impl Workspaces {
     }
 
     /// Does what the time has come for; one write for all.
-    pub(super) async fn pass_time(self: &Arc<Self>, due: Vec<(String, Arc<Rules>)>) -> Result<()> {
+    pub(super) async fn pass_time(
+        self: &Arc<Self>,
+        due: Vec<(String, Arc<Rules>)>,
+        now: Timestamp,
+    ) -> Result<()> {
         self.writing(move |this| async move {
-            let now = this.clock.now();
             let mut changes = Vec::new();
             for (id, rules) in due {
                 let Some(workspace) = this.by_id(&id) else {

@@ -142,14 +142,13 @@ pub(crate) fn rendered(
     fields: Vec<String>,
     now: Timestamp,
 ) -> Decision {
-    let Decision { mut life, steps } = wished.unwrap_or_else(|| Decision {
+    let Decision { life, steps } = wished.unwrap_or_else(|| Decision {
         life: Life {
             generation: before.generation + 1,
             ..before.clone()
         },
         steps: Vec::new(),
     });
-    life.generation = life.generation.max(before.generation + 1);
     let rendered = Step::Rendered {
         generation: life.generation,
         commit,

@@ -64,15 +64,22 @@ impl Keeper {
         let mut files = self.configurations.changes();
         let (mut is_first, mut failed) = (true, false);
         loop {
+            let has_files = files.has_changed().unwrap_or(true);
             // Seen before it is looked, so that a change in between wakes us again.
             changes.borrow_and_update();
             files.borrow_and_update();
-            let behind = self.look_at_files(failed);
+            // Before the files are looked at: what is due is judged by a file no older than that.
+            let now = clock.now();
+            let behind = if is_first || has_files || failed {
+                self.look_at_files(failed)
+            } else {
+                Vec::new()
+            };
             self.look_at_workspaces();
             if std::mem::take(&mut is_first) {
                 self.tell_what_waits();
             }
-            failed = self.pass_time(clock.now()).await;
+            failed = self.pass_time(now).await;
             for (id, good) in behind {
                 failed |= said(self.workspaces.apply_now(&id, good).await);
             }
@@ -180,7 +187,7 @@ impl Keeper {
         for (id, _) in &due {
             self.queue.set(id, None);
         }
-        let failed = said(self.workspaces.pass_time(due.clone()).await);
+        let failed = said(self.workspaces.pass_time(due.clone(), now).await);
         for (id, _) in &due {
             self.look_at(id);
         }

@@ -12,6 +12,7 @@ mod api;
 mod git;
 mod imports;
 mod json;
+mod life;
 mod lingering;
 mod proxy;
 mod stop;

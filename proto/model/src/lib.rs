@@ -9,6 +9,7 @@ pub mod configuration;
 pub mod failure;
 pub mod operator;
 pub mod quantity;
+pub mod version;
 pub mod workspace;
 
 pub use agent_name::AgentName;

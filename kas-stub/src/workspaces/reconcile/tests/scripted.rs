@@ -123,7 +123,7 @@ impl World {
         path: &str,
         body: Option<Value>,
     ) -> Response<hyper::body::Incoming> {
-        let socket = tokio::net::UnixStream::connect(self.data().join(app::SOCKET))
+        let socket = tokio::net::UnixStream::connect(self.data().join(crate::data_folder::SOCKET))
             .await
             .unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
