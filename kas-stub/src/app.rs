@@ -36,7 +36,7 @@ use crate::{
     store::{SqliteStore, Store},
     tls::{self, Tls},
     tunnel::Tunnels,
-    workspaces::{Keeper, Maker, Renderer, Workspaces, chosen_editor},
+    workspaces::{Editors, Keeper, Maker, Renderer, Workspaces},
 };
 use people::PeopleService;
 
@@ -98,7 +98,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         clock,
         timing,
     } = config;
-    let editor = chosen_editor(&editors)?;
+    let editors = Editors::load(&editors)?;
     let lock = data_folder::take(&data_dir)?;
     lock.check_whole()?;
     let lifetime = Lifetime {
@@ -124,7 +124,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
             stopping.run_until_cancelled(following).await;
         });
     }
-    let renderer = Arc::new(Renderer::new(workspace_defaults, editor));
+    let renderer = Arc::new(Renderer::new(workspace_defaults, editors));
     let workspaces = Workspaces::open(Arc::clone(&store), Arc::clone(&renderer), clock.clone());
     let workspaces = Arc::new(workspaces.await?);
 

@@ -17,6 +17,7 @@ pub(crate) mod activity;
 mod again;
 pub(crate) mod backend;
 mod change;
+pub(crate) mod choice;
 mod decide;
 pub(crate) mod editor;
 pub(crate) mod endpoints;
@@ -52,7 +53,7 @@ use crate::{
 };
 use activity::Activity;
 use decide::{Decision, Report};
-pub(crate) use editor::chosen as chosen_editor;
+pub(crate) use editor::Editors;
 use events::Step;
 use index::{Entry, Index};
 pub(crate) use keeper::Keeper;
@@ -78,6 +79,11 @@ pub(crate) enum Error {
     TooMany,
     #[error("{0}")]
     Quota(Reached),
+    #[error("workspace {workspace} has a {object} in the shared namespace already")]
+    ObjectTaken {
+        object: String,
+        workspace: WorkspaceName,
+    },
     #[error("what is made of the devfile is larger than {} MiB", MAX_CONTENT_BYTES / 1024 / 1024)]
     TooLarge,
     #[error("there is no workspace named {0}")]
@@ -194,6 +200,13 @@ impl Workspaces {
             .by_id
             .get(id)
             .is_some_and(|it| it.workspace.agent_id == agent_id)
+    }
+
+    /// Whether the agent still has something to do for a workspace.
+    pub(crate) fn has_any_of(&self, agent_id: u64) -> bool {
+        let index = self.read();
+        let mut workspaces = index.by_id.values().map(|it| &it.workspace);
+        workspaces.any(|it| it.agent_id == agent_id && !it.life.is_over())
     }
 
     fn of_agent(&self, agent_id: u64) -> Vec<Arc<Workspace>> {
@@ -328,6 +341,7 @@ impl Workspaces {
         ]);
         self.writing(move |this| async move {
             this.check_quota(workspace.agent_id, workspace.owner, &quota)?;
+            this.check_objects(&workspace)?;
             let mut writes = this.room_for(&workspace)?;
             let body = to_json(&content);
             if body.len() > MAX_CONTENT_BYTES {
@@ -362,6 +376,23 @@ impl Workspaces {
             Ok(workspace)
         })
         .await
+    }
+
+    /// Whether its objects are other ones than those of the workspaces that share its namespace.
+    fn check_objects(&self, workspace: &Workspace) -> Result<()> {
+        let others = self.of_agent(workspace.agent_id);
+        let mut others = others.iter().filter(|it| {
+            it.id != workspace.id && it.namespace == workspace.namespace && !it.life.is_over()
+        });
+        let taken = others.find_map(|other| {
+            let mut objects = workspace.shared_objects.iter();
+            let object = objects.find(|it| other.shared_objects.contains(it))?;
+            Some((object.clone(), other.name.clone()))
+        });
+        match taken {
+            None => Ok(()),
+            Some((object, workspace)) => Err(Error::ObjectTaken { object, workspace }),
+        }
     }
 
     /// Whether one more fits, and the ends of those that make room.

@@ -27,7 +27,18 @@ pub(crate) const TALKER: &str = "talker";
 pub(crate) const SECRET: &str = "treasure";
 
 /// The configuration that is in force when a test begins.
-pub(crate) const USUAL_CONFIGURATION: &str = "observability:\n  logging:\n    level: info\n";
+///
+/// Workspaces reach the Git server, which has a private address.
+pub(crate) const USUAL_CONFIGURATION: &str = "\
+observability:
+  logging:
+    level: info
+remote_development:
+  enabled: true
+  network_policy:
+    egress:
+    - allow: 0.0.0.0/0
+";
 
 /// A kubectl call that has nothing to wait for.
 pub(crate) const CALL: Duration = Duration::from_secs(30);

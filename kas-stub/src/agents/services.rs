@@ -20,12 +20,14 @@ use super::{AgentCall, Clusters, Presence, presence::Connection};
 use crate::{
     configuration::{Configurations, Good, State, convert},
     tunnel::{ConnectStream, Inbound, Tunnels},
+    workspaces::Workspaces,
 };
 
 #[derive(Debug)]
 pub(super) struct Configuration {
     pub(super) clusters: Arc<Clusters>,
     pub(super) configurations: Arc<Configurations>,
+    pub(super) workspaces: Arc<Workspaces>,
     pub(super) presence: Arc<Presence>,
     pub(super) external_url: Arc<str>,
 }
@@ -53,6 +55,7 @@ struct ConfigurationStream {
     states: watch::Receiver<Arc<State>>,
     last_commit: String,
     external_url: Arc<str>,
+    workspaces: Arc<Workspaces>,
     connection: Connection,
 }
 
@@ -81,6 +84,7 @@ impl AgentConfiguration for Configuration {
             call,
             last_commit: request.commit_id,
             external_url: Arc::clone(&self.external_url),
+            workspaces: Arc::clone(&self.workspaces),
             connection,
         };
         let responses = futures::stream::unfold(Some(stream), |stream| async move {
@@ -107,6 +111,7 @@ impl ConfigurationStream {
             states,
             last_commit,
             external_url,
+            workspaces,
             connection: _,
         } = self;
         let differs = |state: &Arc<State>| {
@@ -122,7 +127,12 @@ impl ConfigurationStream {
                 let good: Good = state.ok()?.good.clone()?;
                 last_commit.clone_from(&good.commit);
                 Some(Ok(ConfigurationResponse {
-                    configuration: Some(convert::configuration(&call.agent, &good, external_url)),
+                    configuration: Some(convert::configuration(
+                        &call.agent,
+                        &good,
+                        external_url,
+                        workspaces.has_any_of(call.agent.id),
+                    )),
                     commit_id: good.commit,
                 }))
             }

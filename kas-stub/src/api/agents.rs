@@ -24,7 +24,10 @@ use crate::{
     configuration::{ConfigurationError, Good, NO_COMMIT},
     directory::{Agent, Token, TokenOwner},
     git::ProjectUrl,
-    workspaces::reconcile::{AgentOrphans, Leader},
+    workspaces::{
+        choice::{Choices, choices},
+        reconcile::{AgentOrphans, Leader},
+    },
 };
 
 /// A push hook's body is not looked at; Git servers put the commits of the push in it.
@@ -56,6 +59,8 @@ pub(super) struct AgentView {
     tunnels: TunnelsView,
     pub(super) configuration: ConfigurationView,
     tokens: Vec<TokenView>,
+    /// What workspaces can be made with; null while its configuration is not known.
+    pub(super) workspaces: Option<Choices>,
     /// The Pod that reconciles workspaces.
     leader: Option<Leader>,
     /// Workspaces in its cluster that this server does not know; nothing is done to them.
@@ -125,6 +130,9 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
             notes: good.map_or_else(Vec::new, |good: &Good| good.notes.to_vec()),
         },
         tokens: token_views(api, agent),
+        workspaces: state
+            .known()
+            .map(|good| choices(&good.configuration.remote_development, api.maker.editors())),
         leader: api.workspaces.leaders().leader(agent.id),
         orphans: api.workspaces.orphans().of(agent.id),
         devworkspaces: api.workspaces.operators().of(agent.id),

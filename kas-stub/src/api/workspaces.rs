@@ -21,6 +21,7 @@ use crate::{
     workspaces::{
         self, MakeError, Request,
         backend::BackendKind,
+        choice::{Asked, Refused, choose},
         editor::WorkspaceEditor,
         endpoints::url,
         limits::NextChange,
@@ -46,6 +47,12 @@ pub(super) struct CreateWorkspace {
     pub(super) agent: Option<String>,
     #[serde(default)]
     pub(super) backend: Option<String>,
+    /// One of those that the agent's configuration allows, or `none`.
+    #[serde(default)]
+    pub(super) editor: Option<String>,
+    /// One of the classes of the agent's configuration.
+    #[serde(default)]
+    pub(super) class: Option<String>,
     #[serde(default)]
     pub(super) name: Option<String>,
     /// Id of an orphan of the agent that this workspace takes over, with its volumes.
@@ -72,6 +79,8 @@ pub(super) struct WorkspaceView {
     pub(super) commit: String,
     pub(super) devfile_path: String,
     pub(super) editor: Option<WorkspaceEditor>,
+    /// The size it was made in; null: as its devfile says.
+    pub(super) class: Option<String>,
     pub(super) desired_state: DesiredState,
     pub(super) desired_state_changed_at: Timestamp,
     pub(super) actual_state: ActualState,
@@ -120,6 +129,9 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         source,
         endpoints,
         editor,
+        class,
+        pull_secrets: _,
+        shared_objects: _,
         rendered_with,
         not_applied: _,
         content_version: _,
@@ -166,6 +178,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         commit: source.commit,
         devfile_path: source.devfile_path,
         editor,
+        class,
         desired_state: life.desired,
         desired_state_changed_at: life.desired_at,
         actual_state: life.actual,
@@ -218,6 +231,8 @@ pub(super) async fn make(
         devfile_path,
         agent,
         backend,
+        editor,
+        class,
         name,
         adopt,
     } = asked;
@@ -239,8 +254,15 @@ pub(super) async fn make(
         let problem = Problem::invalid("name", "what is adopted keeps its name");
         return Err(problem.hint(format!("name it {}", orphan.name)));
     }
-    let kind = read_backend(backend.as_deref())?;
-    let operator = match kind {
+    let settings = settings_of(api, &agent)?;
+    let asked = Asked {
+        backend: read_backend(backend.as_deref())?,
+        editor,
+        class,
+    };
+    let remote_development = &settings.configuration.remote_development;
+    let chosen = choose(asked, remote_development, api.maker.editors())?;
+    let operator = match chosen.backend {
         BackendKind::Native => None,
         BackendKind::Devworkspace => api.workspaces.operators().of(agent.id),
     };
@@ -249,12 +271,12 @@ pub(super) async fn make(
         adopted,
         owner: caller.user_id().unwrap_or_default(),
         agent_id: agent.id,
-        backend: kind,
+        chosen,
         name,
         repository,
         reference,
         devfile_path,
-        settings: settings_of(api, &agent)?,
+        settings,
     };
     let quota = Quota::of(&request.settings.configuration.remote_development);
     // Before the repository is read: that takes longer than saying so.
@@ -271,14 +293,40 @@ pub(super) async fn make(
 
 /// The configuration that an agent's new workspaces are made with.
 fn settings_of(api: &Api, agent: &Agent) -> Result<Good, Problem> {
-    good_of(api, agent).ok_or_else(|| {
+    let good = good_of(api, agent).ok_or_else(|| {
         let detail = format!(
             "the configuration of agent {} was not read yet, so it is not known how to make workspaces there",
             agent.name
         );
         Problem::conflict("agent", "configuration_unknown", detail)
             .hint("try again in a few seconds; kas-stub agent show says when it cannot be read")
-    })
+    })?;
+    match good.configuration.remote_development.enabled {
+        true => Ok(good),
+        false => Err(turned_off(api, agent)),
+    }
+}
+
+/// What to write where, for an agent that takes no workspaces.
+fn turned_off(api: &Api, agent: &Agent) -> Problem {
+    let name = &agent.name;
+    let Some(project) = &agent.project_url else {
+        let detail = format!(
+            "agent {name} takes no workspaces: it has no project, and so no configuration file that allows them"
+        );
+        return Problem::unprocessable("agent", "workspaces_off", detail)
+            .hint("make an agent with a project (kas-stub agent create NAME --project URL) and put `remote_development: {enabled: true}` into its configuration file");
+    };
+    let path = name.configuration_path();
+    let mut detail = format!(
+        "agent {name} takes no workspaces: remote_development.enabled is not true in {path} of {project}"
+    );
+    if let Some(error) = &api.configurations.state(agent).error {
+        detail = format!("{detail}; {}", error.message);
+    }
+    Problem::unprocessable("agent", "workspaces_off", detail).hint(format!(
+        "push {path} with `remote_development: {{enabled: true}}` to the project's default branch"
+    ))
 }
 
 /// The configuration of an agent; none while its file is not known.
@@ -388,12 +436,12 @@ fn check_fields(
     )
 }
 
-fn read_backend(name: Option<&str>) -> Result<BackendKind, Problem> {
+fn read_backend(name: Option<&str>) -> Result<Option<BackendKind>, Problem> {
     let Some(name) = name else {
-        return Ok(BackendKind::default());
+        return Ok(None);
     };
     let found = BackendKind::ALL.into_iter().find(|it| it.as_str() == name);
-    found.ok_or_else(|| {
+    found.map(Some).ok_or_else(|| {
         let names = BackendKind::ALL.map(BackendKind::as_str);
         Problem::invalid("backend", "there is no such backend")
             .hint(format!("one of {}", names.join(", ")))
@@ -503,6 +551,18 @@ impl From<MakeError> for Problem {
     }
 }
 
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let Refused {
+            field,
+            code,
+            reason,
+            hint,
+        } = refused;
+        Self::unprocessable(field, code, reason).hint(hint)
+    }
+}
+
 impl From<workspaces::Error> for Problem {
     fn from(error: workspaces::Error) -> Self {
         use workspaces::Error;
@@ -516,6 +576,9 @@ impl From<workspaces::Error> for Problem {
                     "delete a workspace that is not needed any more, or raise remote_development.{field} in the agent's configuration file"
                 ))
             }
+            Error::ObjectTaken { .. } => Self::conflict("name", "object_taken", detail).hint(
+                "another name of the workspace, or other names of the objects in its devfile",
+            ),
             Error::TooLarge => Self::unprocessable("devfile", "too_large", detail),
             Error::Unknown(_) => Self::not_found(detail)
                 .hint("kas-stub workspace list shows the workspaces there are"),

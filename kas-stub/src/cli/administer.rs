@@ -231,6 +231,30 @@ fn agents(answer: &Value) {
     output::table(&head, &rows.collect::<Vec<_>>());
 }
 
+/// What workspaces can be made with.
+fn one_agents_choices(choices: &Value) {
+    if choices.is_null() {
+        return;
+    }
+    let names = |of: &Value| -> Vec<String> {
+        let name = |it: &Value| it.as_str().unwrap_or_else(|| text(it, "name")).to_owned();
+        list(of).iter().map(name).collect()
+    };
+    output::line(&format!(
+        "workspaces {}, by {}\neditors    {}\nclasses    {}",
+        match choices["enabled"] == true {
+            true => "can be made",
+            false => "are turned off",
+        },
+        text(choices, "backend"),
+        or_dash(&names(&choices["editors"]).join(", ")),
+        or_dash(&names(&choices["classes"]).join(", ")),
+    ));
+    if let Some(namespace) = choices["shared_namespace"].as_str() {
+        output::line(&format!("namespace  {namespace}, shared by all"));
+    }
+}
+
 fn one_agent(agent: &Value) {
     let configuration = &agent["configuration"];
     output::line(&format!(
@@ -243,6 +267,12 @@ fn one_agent(agent: &Value) {
         agent["tunnels"]["active"],
         or_dash(text(configuration, "commit")),
     ));
+    let older = configuration["older"].as_object();
+    for (section, commit) in older.into_iter().flatten() {
+        let commit = commit.as_str().map_or("the default", short);
+        output::line(&format!("older      {section} is of {commit}"));
+    }
+    one_agents_choices(&agent["workspaces"]);
     for pod in list(&agent["pods"]) {
         output::line(&format!(
             "pod        {}/{}, agent {}, Kubernetes {}, since {}",

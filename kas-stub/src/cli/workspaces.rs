@@ -38,9 +38,15 @@ pub(super) enum WorkspaceCommand {
         /// The agent in whose cluster it runs; needed when there are several.
         #[arg(long)]
         agent: Option<String>,
-        /// How it is run: native or devworkspace [default: native].
+        /// How it is run: native or devworkspace [default: what the agent's configuration says, else native].
         #[arg(long)]
         backend: Option<String>,
+        /// Its editor, or none; `kas-stub agent show` lists them [default: the first of the list].
+        #[arg(long)]
+        editor: Option<String>,
+        /// Its size, one of the agent's classes; `kas-stub agent show` lists them [default: the first of the list].
+        #[arg(long)]
+        class: Option<String>,
         /// Its name: a lowercase letter, then letters, digits and '-', at most 40 [default: from the repository].
         #[arg(long)]
         name: Option<String>,
@@ -132,6 +138,8 @@ pub(super) async fn run(command: WorkspaceCommand) -> anyhow::Result<()> {
             devfile_path,
             agent,
             backend,
+            editor,
+            class,
             name,
             adopt,
             wait,
@@ -139,7 +147,7 @@ pub(super) async fn run(command: WorkspaceCommand) -> anyhow::Result<()> {
         } => {
             let body = json!({
                 "repository": repository, "ref": reference, "devfile_path": devfile_path,
-                "agent": agent, "backend": backend, "name": name, "adopt": adopt,
+                "agent": agent, "backend": backend, "editor": editor, "class": class, "name": name, "adopt": adopt,
             });
             let answer = ask(&client, Method::POST, "/workspaces", Some(body)).await?;
             for note in list(&answer["notes"]) {
@@ -378,6 +386,7 @@ fn one(workspace: &Value) {
         ("agent", "agent"),
         ("namespace", "namespace"),
         ("backend", "backend"),
+        ("class", "class"),
         ("repository", "repository"),
         ("ref", "ref"),
         ("commit", "commit"),

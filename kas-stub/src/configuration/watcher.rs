@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::configuration::{Judged, MAX_CONFIGURATION_BYTES, Section};
 
 use super::{
-    Entry, NO_COMMIT, State,
+    Entry, Good, NO_COMMIT, State,
     record::{FileRecord, GoodRecord, Kept, chain},
 };
 use crate::{
@@ -87,9 +87,15 @@ impl Watcher {
                 let judged = file.judge();
                 let before = self.kept.record.good.as_ref();
                 let record = GoodRecord::follow(before, file, &judged, Timestamp::now());
-                if let Some(record) = record {
-                    state.good = record.good();
-                    self.kept.record.good = Some(record);
+                let good = record.as_ref().and_then(GoodRecord::good);
+                // What is right of a wrong file may be no more than what is in force.
+                let is_news = |good: &Good| {
+                    let before = state.good.as_ref().map(|it| &it.configuration);
+                    judged.problems.is_empty() || before != Some(&good.configuration)
+                };
+                if let Some(good) = good.filter(is_news) {
+                    state.good = Some(good);
+                    self.kept.record.good = record;
                     tracing::info!(agent = %self.agent.name, commit, "configuration in force");
                 }
                 (message_of(path, &judged), judged.problems)

@@ -162,7 +162,7 @@ mod tests {
     use crate::{
         config::{EditorSettings, WorkspaceDefaults},
         workspaces::{
-            backend::BackendKind, chosen_editor, editor::WorkspaceEditor, maker::sample,
+            Editors, backend::BackendKind, editor::WorkspaceEditor, maker::sample,
             workspace::Source,
         },
     };
@@ -182,8 +182,7 @@ components:
     fn renderer(change: impl FnOnce(&mut WorkspaceDefaults)) -> Renderer {
         let mut defaults = WorkspaceDefaults::default();
         change(&mut defaults);
-        let editor = chosen_editor(&EditorSettings::default()).unwrap();
-        Renderer::new(defaults, editor)
+        Renderer::new(defaults, Editors::load(&EditorSettings::default()).unwrap())
     }
 
     fn workspace(backend: BackendKind) -> Workspace {

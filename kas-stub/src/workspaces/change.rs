@@ -162,7 +162,8 @@ impl Workspaces {
         };
         let is_same = again.content.objects == content.objects
             && again.rendering.endpoints == workspace.endpoints
-            && again.rendering.editor == workspace.editor;
+            && again.rendering.editor == workspace.editor
+            && again.rendering.pull_secrets == workspace.pull_secrets;
         if is_same {
             return Ok(Change {
                 decision: wished,
@@ -271,6 +272,8 @@ impl Change {
                 workspace.rendered_with = Some(settings);
                 workspace.endpoints = rendering.endpoints;
                 workspace.editor = rendering.editor;
+                workspace.pull_secrets = rendering.pull_secrets;
+                workspace.shared_objects = rendering.shared_objects;
                 workspace.content_version = expected_version + 1;
                 Some(Write {
                     kind: Kind::WorkspaceContent,

@@ -8,6 +8,8 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
     backend::BackendKind,
+    choice::Chosen,
+    editor::Editors,
     events::Events,
     imports::{Imports, Origin},
     reconcile::Orphan,
@@ -25,7 +27,7 @@ pub(crate) struct Request {
     pub(crate) owner: u64,
     pub(crate) agent_id: u64,
     pub(crate) name: WorkspaceName,
-    pub(crate) backend: BackendKind,
+    pub(crate) chosen: Chosen,
     pub(crate) repository: String,
     pub(crate) reference: Option<String>,
     pub(crate) devfile_path: Option<String>,
@@ -74,19 +76,29 @@ impl Maker {
         }
     }
 
+    /// What workspaces can be made with.
+    pub(crate) fn editors(&self) -> &Editors {
+        self.renderer.editors()
+    }
+
     /// Makes a workspace; it is not kept yet.
     pub(crate) async fn make(&self, request: Request) -> Result<(Workspace, Content), MakeError> {
         let Request {
             owner,
             agent_id,
             name,
-            backend: kind,
+            chosen,
             repository,
             reference,
             devfile_path,
             adopted,
             settings,
         } = request;
+        let Chosen {
+            backend,
+            editor,
+            class,
+        } = chosen;
         let read = self
             .devfiles
             .read(&repository, reference.as_deref(), devfile_path.as_deref());
@@ -105,8 +117,16 @@ impl Maker {
         let (flattened, notes) = flattened.await.map_err(wrong)?;
         let now = self.clock.now();
         let mut life = Life::new(now);
+        let remote_development = &settings.configuration.remote_development;
         let (id, namespace) = match adopted {
-            None => (random_uuid(), name.own_namespace()),
+            None => {
+                let shared = &remote_development.shared_namespace;
+                let shared = (!shared.is_empty()).then(|| shared.clone());
+                (
+                    random_uuid(),
+                    shared.unwrap_or_else(|| name.own_namespace()),
+                )
+            }
             Some(orphan) => {
                 life.generation = orphan.applied_generation + 1;
                 (orphan.workspace_id, orphan.namespace)
@@ -114,12 +134,13 @@ impl Maker {
         };
         let mut workspace = Workspace {
             id,
-            own_namespace: namespace == name.own_namespace(),
+            own_namespace: namespace == name.own_namespace()
+                && namespace != remote_development.shared_namespace,
             namespace,
             name,
             owner,
             agent_id,
-            backend: kind,
+            backend,
             source: Source {
                 repository,
                 reference,
@@ -128,6 +149,9 @@ impl Maker {
             },
             endpoints: Vec::new(),
             editor: None,
+            class,
+            pull_secrets: Vec::new(),
+            shared_objects: Vec::new(),
             rendered_with: Some(RenderedWith::of(&settings)),
             not_applied: None,
             content_version: 1,
@@ -142,16 +166,20 @@ impl Maker {
             .render(
                 &workspace,
                 flattened,
-                self.renderer.usual_editor(),
-                &settings.configuration.remote_development,
+                editor.as_deref().and_then(|it| self.renderer.editor(it)),
+                remote_development,
             )
             .map_err(wrong)?;
         let Rendering {
             objects,
             endpoints,
             editor,
+            pull_secrets,
+            shared_objects,
             notes: rendered_notes,
         } = rendered;
+        workspace.pull_secrets = pull_secrets;
+        workspace.shared_objects = shared_objects;
         workspace.endpoints = endpoints;
         workspace.editor = editor;
         let content = Content {
@@ -184,6 +212,9 @@ pub(crate) fn ending(
         source: Source::default(),
         endpoints: Vec::new(),
         editor: None,
+        class: None,
+        pull_secrets: Vec::new(),
+        shared_objects: Vec::new(),
         rendered_with: None,
         not_applied: None,
         content_version: 1,

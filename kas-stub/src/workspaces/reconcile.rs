@@ -31,7 +31,7 @@ pub(crate) use leaders::{Leader, Leaders};
 pub(crate) use operators::Operators;
 pub(crate) use orphans::{AgentOrphans, Orphan, Orphans};
 
-use super::{Workspaces, backend};
+use super::{Workspaces, backend, render::admit_agent};
 use crate::{agents::AgentCall, configuration::chain};
 use leaders::Lead;
 use session::{Session, Telling};
@@ -134,12 +134,9 @@ impl Opening {
             agent_meta,
             fencing_token,
         } = begin;
-        let pod_name: String = agent_meta
-            .map(|meta| meta.pod_name)
-            .unwrap_or_default()
-            .chars()
-            .take(MAX_POD_NAME)
-            .collect();
+        let agent_meta = agent_meta.unwrap_or_default();
+        let cut = |text: String| text.chars().take(MAX_POD_NAME).collect::<String>();
+        let pod_name = cut(agent_meta.pod_name);
         let leader = Leader {
             pod_name: pod_name.clone(),
             since: workspaces.clock().now(),
@@ -156,6 +153,7 @@ impl Opening {
             call,
             requests,
             lead,
+            pod_namespace: cut(agent_meta.pod_namespace),
             session: Session::default(),
             orphans: Vec::new(),
             due: VecDeque::new(),
@@ -171,6 +169,8 @@ struct Exchange {
     call: AgentCall,
     requests: Streaming<ReconcileRequest>,
     lead: Lead,
+    /// Of the leading Pod, and so of all Pods that the tunnel comes from.
+    pod_namespace: String,
     wishes: watch::Receiver<u64>,
     session: Session,
     /// Found by the running poll.
@@ -303,7 +303,9 @@ impl Exchange {
                     tracing::error!(workspace = %workspace.name, error = %chain(&error), "objects cannot be read");
                     Status::internal("objects cannot be read")
                 })?;
-                backend::for_kind(workspace.backend).in_state(content.objects, desired)
+                let objects =
+                    backend::for_kind(workspace.backend).in_state(content.objects, desired);
+                admit_agent(objects, workspace.name.as_str(), &self.pod_namespace)
             }
         };
         self.session.tells(id, workspace.life.generation, telling);

@@ -53,6 +53,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) id: &'a str,
     pub(crate) name: &'a WorkspaceName,
     pub(crate) namespace: &'a str,
+    /// Nobody else is in the namespace.
+    pub(crate) own_namespace: bool,
     pub(crate) agent_id: u64,
     pub(crate) defaults: &'a WorkspaceDefaults,
     /// None: workspaces get no editor.

@@ -3,14 +3,14 @@
 //! Used when a workspace is made, and again when what it is made with has changed.
 
 use ::devfile::model::Devfile;
-use model::configuration::RemoteDevelopment;
+use model::configuration::{ImagePullSecret, RemoteDevelopment};
 
 use super::{
     backend::{self, BackendKind},
-    editor::{Definition, WorkspaceEditor},
+    editor::{Definition, Editors, WorkspaceEditor},
     endpoints::{self, WorkspaceEndpoint},
     idle::IdleLimits,
-    render::{DevfileProblem, Frame, check_objects, problem_of},
+    render::{DevfileProblem, Frame, check_objects, problem_of, with_class},
     workspace::{Note, Workspace},
 };
 use crate::config::WorkspaceDefaults;
@@ -19,7 +19,7 @@ use crate::config::WorkspaceDefaults;
 #[derive(Debug)]
 pub(crate) struct Renderer {
     defaults: WorkspaceDefaults,
-    editor: Option<Definition>,
+    editors: Editors,
 }
 
 /// What a devfile became.
@@ -28,13 +28,16 @@ pub(super) struct Rendering {
     pub(super) objects: Vec<serde_json::Value>,
     pub(super) endpoints: Vec<WorkspaceEndpoint>,
     pub(super) editor: Option<WorkspaceEditor>,
+    pub(super) pull_secrets: Vec<ImagePullSecret>,
+    /// As `Service web`; only where others are in the namespace.
+    pub(super) shared_objects: Vec<String>,
     /// What the devfile says that has no effect with this backend.
     pub(super) notes: Vec<Note>,
 }
 
 impl Renderer {
-    pub(crate) fn new(defaults: WorkspaceDefaults, editor: Option<Definition>) -> Self {
-        Self { defaults, editor }
+    pub(crate) fn new(defaults: WorkspaceDefaults, editors: Editors) -> Self {
+        Self { defaults, editors }
     }
 
     /// After which time workspaces are stopped that nobody uses.
@@ -45,14 +48,13 @@ impl Renderer {
         }
     }
 
-    /// What a new workspace's editor is.
-    pub(super) fn usual_editor(&self) -> Option<&Definition> {
-        self.editor.as_ref()
+    pub(crate) fn editors(&self) -> &Editors {
+        &self.editors
     }
 
     /// An editor by its name.
     pub(super) fn editor(&self, name: &str) -> Option<&Definition> {
-        self.editor.as_ref().filter(|it| it.name() == name)
+        self.editors.find(name)
     }
 
     /// Renders a flattened devfile, the workspace's repository among its projects.
@@ -70,12 +72,28 @@ impl Renderer {
             id: &workspace.id,
             name: &workspace.name,
             namespace: &workspace.namespace,
+            own_namespace: workspace.own_namespace,
             agent_id: workspace.agent_id,
             defaults: &self.defaults,
             editor,
             settings,
         };
         let kind = workspace.backend;
+        let mut notes = Vec::new();
+        let class = workspace.class.as_ref().and_then(|name| {
+            let found = settings.classes.iter().find(|it| it.name == *name);
+            if found.is_none() {
+                notes.push(Note {
+                    field: String::new(),
+                    reason: format!("the class {name} is no longer in the agent's configuration file, so its sizes are the devfile's"),
+                });
+            }
+            found
+        });
+        let devfile = match class {
+            Some(class) => with_class(devfile, class),
+            None => devfile,
+        };
         let declared = endpoints::of_devfile(&devfile);
         let rendered = backend::for_kind(kind).objects(&frame, devfile);
         let rendered = rendered.map_err(|error| vec![problem_of(&error)])?;
@@ -102,15 +120,30 @@ impl Renderer {
         if let Some(folder) = editor.as_ref().and_then(|editor| editor.folder.as_ref()) {
             endpoints::open_at(&mut endpoints, folder);
         }
-        let notes = rendered.notes.into_iter().map(|note| Note {
+        notes.extend(rendered.notes.into_iter().map(|note| Note {
             field: note.path,
             reason: format!("{}: {}", note.what, note.why),
-        });
+        }));
+        let shared_objects = match workspace.own_namespace {
+            true => Vec::new(),
+            false => rendered.objects.iter().map(name_of).collect(),
+        };
         Ok(Rendering {
             objects: rendered.objects,
             endpoints,
             editor,
-            notes: notes.collect(),
+            pull_secrets: settings.image_pull_secrets.clone(),
+            shared_objects,
+            notes,
         })
     }
+}
+
+fn name_of(object: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    format!(
+        "{} {}",
+        text(&object["kind"]),
+        text(&object["metadata"]["name"])
+    )
 }

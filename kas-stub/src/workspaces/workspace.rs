@@ -4,7 +4,9 @@
 //! and in memory.
 
 use jiff::Timestamp;
-use model::{ActualState, DesiredState, OperatorStatus, WorkspaceName};
+use model::{
+    ActualState, DesiredState, OperatorStatus, WorkspaceName, configuration::ImagePullSecret,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -33,6 +35,15 @@ pub(crate) struct Workspace {
     /// None: it was made without one.
     #[serde(default)]
     pub(crate) editor: Option<WorkspaceEditor>,
+    /// The size it was made in, of the classes of the agent's configuration; none: as its devfile says.
+    #[serde(default)]
+    pub(crate) class: Option<String>,
+    /// Secrets with which its images are pulled; the agent copies them to its namespace.
+    #[serde(default)]
+    pub(crate) pull_secrets: Vec<ImagePullSecret>,
+    /// Its objects, as `Service web`, where other workspaces are in the namespace too; else none.
+    #[serde(default)]
+    pub(crate) shared_objects: Vec<String>,
     /// What its objects were rendered with; none: it was made before this was kept.
     #[serde(default)]
     pub(crate) rendered_with: Option<RenderedWith>,

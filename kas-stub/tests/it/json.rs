@@ -13,11 +13,11 @@ use world::{Told, World, deployment, info, termination};
 /// Kinds of a whole answer: two inventories, and what the devfile makes.
 const ALL: [&str; 8] = [
     "ConfigMap one-workspace-inventory",
-    "NetworkPolicy one",
-    "ServiceAccount one",
-    "PersistentVolumeClaim one-projects",
-    "Service one",
     "Deployment one",
+    "Service one",
+    "PersistentVolumeClaim one-projects",
+    "ServiceAccount one",
+    "NetworkPolicy one",
     "ConfigMap one-secrets-inventory",
     "Secret password",
 ];
@@ -262,6 +262,7 @@ async fn what_is_applied_is_marked_and_grouped() {
     let told = world.poll_one("full", json!([])).await;
     assert_eq!(told.info["name"], "one");
     assert_eq!(told.info["namespace"], "gl-rd-ns-one");
+    assert_eq!(told.info["image_pull_secrets"], json!([]));
     let agent_id = world.created.id.to_string();
     for document in &told.documents {
         let metadata = &document["metadata"];

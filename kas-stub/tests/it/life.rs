@@ -332,11 +332,19 @@ async fn a_changed_file_reaches_workspaces_at_once_or_never_as_it_says() {
 
 #[tokio::test]
 async fn what_cannot_be_rendered_keeps_what_it_had_and_says_why() {
-    let world = World::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("editors.yaml");
+    let own = "- { name: mine, image: a, path: /e, command: run, port: 1, health: /, memory_limit: 1Gi, memory_request: 1Mi }";
+    std::fs::write(&file, own).unwrap();
+    let with_own_editor = |config: &mut ServeConfig| {
+        config.editors.editor = "mine".into();
+        config.editors.editors_file = Some(file.clone());
+    };
+    let world = World::start_with(with_own_editor).await;
     world.create("one").await;
     let before = world.poll_one("full", json!([])).await;
     // A server without the editor that the workspace has.
-    let world = world.restart(0, larger).await;
+    let world = world.restart(0, |_| {}).await;
     world
         .configure("{enabled: true, apply_changes: now, labels: {team: a}}")
         .await;
@@ -348,7 +356,7 @@ async fn what_cannot_be_rendered_keeps_what_it_had_and_says_why() {
         (&failure["code"], &failure["evidence"]),
         (
             &json!("SettingsNotApplied"),
-            &json!("the server has no editor named code-server any more")
+            &json!("the server has no editor named mine any more")
         )
     );
     assert_eq!(shown["configuration"]["differs"], json!(["labels"]));
@@ -362,7 +370,7 @@ async fn what_cannot_be_rendered_keeps_what_it_had_and_says_why() {
         failure["since"]
     );
 
-    let world = world.restart(0, |_| {}).await;
+    let world = world.restart(0, with_own_editor).await;
     world.ask(Method::POST, "/stop").await;
     world.ask(Method::POST, "/start").await;
     let shown = world.show("one").await;

@@ -15,5 +15,6 @@ mod json;
 mod life;
 mod lingering;
 mod proxy;
+mod settings;
 mod stop;
 mod support;

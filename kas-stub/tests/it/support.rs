@@ -45,6 +45,12 @@ impl Answer {
     }
 }
 
+/// The configuration file of agent `a`, by which it takes workspaces.
+pub(crate) const WORKSPACES_ON: (&str, &str) = (
+    ".gitlab/agents/a/config.yaml",
+    "remote_development: {enabled: true}\n",
+);
+
 impl TestServer {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
@@ -123,6 +129,12 @@ impl TestServer {
         let answer = answer.json();
         let token = answer["token"].as_str().unwrap().to_owned();
         (answer["id"].as_u64().unwrap(), token)
+    }
+
+    /// Waits until workspaces can be made on the agent.
+    pub(crate) async fn wait_for_workspaces(&self, name: &str) {
+        self.wait_for_agent(name, |agent| agent["workspaces"]["enabled"] == true)
+            .await;
     }
 
     /// Waits until the agent is as wished.

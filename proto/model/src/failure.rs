@@ -51,6 +51,8 @@ pub enum FailureCode {
     ObjectRefused,
     /// What the server asked for may not be applied.
     NotAllowed,
+    /// A Secret with which images are pulled is not there, or may not be copied.
+    PullSecretNotCopied,
     /// The Deployment did not become available in time.
     ProgressDeadlineExceeded,
     /// The DevWorkspace Operator says that the workspace failed.
@@ -81,6 +83,7 @@ impl FailureCode {
                 | Self::VolumeNotMounted
                 | Self::OperatorUnavailable
                 | Self::WaitingForDeletion
+                | Self::PullSecretNotCopied
                 | Self::SettingsNotApplied
         )
     }
@@ -104,6 +107,7 @@ impl FailureCode {
             Self::CloneFailed => "CloneFailed",
             Self::ObjectRefused => "ObjectRefused",
             Self::NotAllowed => "NotAllowed",
+            Self::PullSecretNotCopied => "PullSecretNotCopied",
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
             Self::DevWorkspaceFailed => "DevWorkspaceFailed",
             Self::DevfileRefused => "DevfileRefused",

@@ -96,13 +96,7 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_programs_write_them() {
-        for text in [
-            "1.33",
-            "v1.33.4",
-            "v1.33.4+k3s1",
-            "1.33+",
-            "v1.33.0-rc.1",
-        ] {
+        for text in ["1.33", "v1.33.4", "v1.33.4+k3s1", "1.33+", "v1.33.0-rc.1"] {
             assert_eq!(text.parse(), Ok(OLDEST_KUBERNETES), "{text}");
         }
         for text in ["", "v", "1", "1.x", "x.1", "unknown"] {

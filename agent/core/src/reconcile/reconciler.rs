@@ -8,6 +8,7 @@
 //! Level-triggered: whatever happens only marks a workspace, and [`Reconciler::decide`] then judges it from all that is
 //! known, the same way after a start, a change, or an hour.
 
+mod copies;
 mod entry;
 mod operated;
 
@@ -268,6 +269,7 @@ impl Reconciler {
                     return Taken::Known;
                 }
                 entry.desired = Some(Arc::new(desired));
+                entry.copies.forget_made();
                 entry.refused = None;
                 entry.last_words.clear();
                 self.schedule.changed(&id);

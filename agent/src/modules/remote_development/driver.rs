@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::failures::EventSeen;
+use agent_core::pull_secrets::Sources;
 use agent_core::reconcile::{
     Definition, Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
 };
@@ -16,6 +17,7 @@ use super::api::Api;
 use super::apply;
 use super::link::{self, Event, Language, Poll, Said, Settings};
 use super::operator;
+use super::pull_secrets::{self, PullSecrets};
 use super::watches::{self, Change};
 use crate::metrics::Metrics;
 use crate::module::Context;
@@ -39,6 +41,8 @@ const PARTIAL_INTERVAL_BOUNDS: (Duration, Duration) =
 const MAX_LOOKS: usize = 4;
 /// Events of one Pod; it has a few, of which the last matter.
 const MAX_EVENTS: u32 = 50;
+/// How often pull secrets are read again that workspaces have copies of: a few requests, however many workspaces.
+const PULL_SECRETS_INTERVAL: Duration = Duration::from_secs(30);
 /// However many things fall due: no tighter loop than this.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
@@ -65,6 +69,8 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
         attempts: JoinSet::new(),
         attempt_ids: BTreeMap::new(),
         looks: JoinSet::new(),
+        secrets: JoinSet::new(),
+        next_secrets: Instant::now() + PULL_SECRETS_INTERVAL,
         stream: None,
         language: None,
         full_interval: FULL_INTERVAL,
@@ -84,6 +90,9 @@ struct Driver {
     attempt_ids: BTreeMap<Id, WorkspaceId>,
     looks: JoinSet<(WorkspaceId, Vec<EventSeen>)>,
     description: operator::Description,
+    /// Reads the pull secrets again.
+    secrets: JoinSet<Sources>,
+    next_secrets: Instant,
     stream: Option<Stream>,
     /// Of the streams so far.
     language: Option<Language>,
@@ -120,6 +129,7 @@ enum Wake {
     AttemptEnded(Result<(Id, Outcome), JoinError>),
     Looked(Result<(WorkspaceId, Vec<EventSeen>), JoinError>),
     Described(Definition),
+    SecretsRead(Result<Sources, JoinError>),
     Due,
     /// A task that must not end has ended.
     Broken,
@@ -146,6 +156,7 @@ impl Driver {
                 Some(ended) = self.attempts.join_next_with_id() => Wake::AttemptEnded(ended),
                 Some(looked) = self.looks.join_next() => Wake::Looked(looked),
                 definition = self.description.next() => Wake::Described(definition),
+                Some(read) = self.secrets.join_next() => Wake::SecretsRead(read),
                 () = tokio::time::sleep_until(wake) => Wake::Due,
             };
             match wake {
@@ -173,6 +184,10 @@ impl Driver {
                 Wake::Looked(Ok((id, events))) => self.reconciler.handle_events(&id, events),
                 Wake::Looked(Err(error)) => tracing::error!(%error, "reading events ended badly"),
                 Wake::Described(definition) => self.reconciler.handle_definition(definition),
+                Wake::SecretsRead(Ok(sources)) => self.reconciler.handle_sources(&sources),
+                Wake::SecretsRead(Err(error)) => {
+                    tracing::error!(%error, "reading pull secrets ended badly");
+                }
                 Wake::Due => {}
                 Wake::Broken => return,
             }
@@ -227,10 +242,13 @@ impl Driver {
             }
             Event::Closed => self.stream = None,
             Event::Said(Said::Settings(settings)) => self.take_settings(settings),
-            Event::Said(Said::Wish(desired, content)) => {
+            Event::Said(Said::Wish(desired, content, secrets)) => {
                 let (id, name) = (desired.id.clone(), desired.name.to_string());
                 let (generation, state) = (desired.generation, desired.state);
                 let taken = self.reconciler.handle_wish(desired, content, self.now());
+                let PullSecrets { wanted, sources } = secrets;
+                self.reconciler
+                    .handle_pull_secrets(&id.as_str().into(), wanted, &sources);
                 match taken {
                     Taken::New => tracing::info!(id, name, generation, ?state, "workspace wanted"),
                     Taken::Known | Taken::Older => {
@@ -299,6 +317,14 @@ impl Driver {
             && let Some(look) = self.reconciler.next_look(now)
         {
             self.looks.spawn(read_events(self.api.clone(), look));
+        }
+        if self.secrets.is_empty() && Instant::now() >= self.next_secrets {
+            self.next_secrets = Instant::now() + PULL_SECRETS_INTERVAL;
+            let wanted = self.reconciler.pull_secrets();
+            if !wanted.is_empty() {
+                let read = pull_secrets::read_all(self.api.clone(), wanted);
+                self.secrets.spawn(read);
+            }
         }
         self.poll(now);
     }
@@ -372,7 +398,7 @@ impl Driver {
     }
 
     fn next_wake(&self) -> Instant {
-        let mut wake = Instant::now() + FULL_INTERVAL;
+        let mut wake = self.next_secrets;
         if let Some(due) = self.reconciler.next_wake() {
             wake = wake.min(self.start + due);
         }

@@ -18,6 +18,7 @@ mod gitlab;
 mod lease;
 mod link;
 mod operator;
+mod pull_secrets;
 mod typed;
 mod watches;
 

@@ -1,5 +1,7 @@
 //! Workspaces: the list, the form for a new one, and the page of each.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::{
     Form,
@@ -135,6 +137,8 @@ pub(in crate::api) struct NewForm {
     name: String,
     agent: String,
     backend: String,
+    editor: String,
+    class: String,
 }
 
 struct Wrong {
@@ -149,6 +153,9 @@ struct Wrong {
 struct NewPage {
     form: NewForm,
     agents: Vec<String>,
+    /// Of all agents; the chosen one's configuration decides.
+    editors: BTreeSet<String>,
+    classes: BTreeSet<String>,
     problem: Option<Wrong>,
 }
 
@@ -171,8 +178,14 @@ pub(in crate::api) async fn form(
 
 fn new_page(api: &Api, form: NewForm, problem: Option<Wrong>) -> NewPage {
     let agents = api.directory.agents();
+    let views: Vec<_> = agents.iter().map(|it| agents::view(api, it)).collect();
+    let choices = || views.iter().filter_map(|it| it.workspaces.as_ref());
+    let class_names = choices().flat_map(|it| it.classes.iter().map(|class| class.name.clone()));
+    let classes = class_names.collect();
     NewPage {
         form,
+        editors: choices().flat_map(|it| it.editors.clone()).collect(),
+        classes,
         agents: agents.iter().map(|agent| agent.name.to_string()).collect(),
         problem,
     }
@@ -192,6 +205,8 @@ pub(in crate::api) async fn create(
         devfile_path: given(&form.devfile_path),
         agent: given(&form.agent),
         backend: given(&form.backend),
+        editor: given(&form.editor),
+        class: given(&form.class),
         name: given(&form.name),
         adopt: None,
     };

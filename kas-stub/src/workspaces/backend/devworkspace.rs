@@ -48,7 +48,7 @@ impl Backend for Devworkspace {
         rendered.notes = notes;
         let mut own = frame.own_objects();
         admit_operator(&mut own, &devfile);
-        rendered.objects.splice(0..0, own);
+        rendered.objects.extend(own);
         Ok(rendered)
     }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::{EditorSettings, WorkspaceDefaults},
     workspaces::{
-        chosen_editor,
+        editor::Editors,
         render::{check, check_objects, with_repository},
         workspace::Source,
     },
@@ -52,14 +52,15 @@ fn made_with(editor: &str, kind: BackendKind, text: &str) -> (Vec<Value>, Vec<St
     };
     let name: WorkspaceName = "one".parse().unwrap();
     let defaults = WorkspaceDefaults::default();
-    let editor = chosen_editor(&editors).unwrap();
+    let editors = Editors::load(&editors).unwrap();
     let frame = Frame {
         id: "11111111-2222-4333-8444-555555555555",
         name: &name,
         namespace: "gl-rd-ns-one",
+        own_namespace: true,
         agent_id: 7,
         defaults: &defaults,
-        editor: editor.as_ref(),
+        editor: editors.usual(),
         settings: &RemoteDevelopment::default(),
     };
     let source = Source {

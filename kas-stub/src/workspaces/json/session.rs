@@ -50,6 +50,8 @@ pub(super) struct Session {
     versions: BTreeMap<String, String>,
     /// Workspaces whose name is another's in the cluster: to tell the agent of them would take what is not theirs.
     in_the_way: BTreeSet<String>,
+    /// The namespace that the agent was told its workspaces share; empty: none, or it did not ask (before GitLab 18.0).
+    shared_namespace: String,
 }
 
 impl Session {
@@ -58,6 +60,16 @@ impl Session {
         if update == Update::Full {
             self.in_the_way.clear();
         }
+    }
+
+    /// The agent asked whether its workspaces share a namespace.
+    pub(super) fn knows_shared_namespace(&mut self, namespace: &str) {
+        namespace.clone_into(&mut self.shared_namespace);
+    }
+
+    /// The agent knows that this namespace is not one workspace's alone.
+    pub(super) fn shares(&self, namespace: &str) -> bool {
+        self.shared_namespace == namespace
     }
 
     /// Another's Deployment was reported under this workspace's name.

@@ -51,6 +51,7 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     assert_eq!(
         kinds,
         [
+            "NetworkPolicy",
             "ServiceAccount",
             "PersistentVolumeClaim",
             "Service",

@@ -82,6 +82,10 @@ pub(crate) fn check_objects(frame: &Frame<'_>, objects: &[Value]) -> Vec<Devfile
         ("ConfigMap", inventory.as_str()),
         ("ConfigMap", secrets.as_str()),
     ]);
+    // The agent copies these into the namespace.
+    let secrets = frame.settings.image_pull_secrets.iter();
+    let copied = secrets.filter(|it| it.namespace != frame.namespace);
+    seen.extend(copied.map(|it| ("Secret", it.name.as_str())));
     let text = |object: &'_ Value, pointer: &str| -> String {
         object
             .pointer(pointer)

@@ -30,7 +30,7 @@ const METADATA_RANGES: [&str; 2] = ["169.254.0.0/16", "fd00:ec2::/32"];
 impl Frame<'_> {
     /// Other workspaces are in the namespace too.
     pub(in crate::workspaces) fn shares_namespace(&self) -> bool {
-        self.namespace != self.name.own_namespace()
+        !self.own_namespace
     }
 
     /// On everything, and what selects the workspace's Pods: never more than this, since a selector cannot change.

@@ -1,5 +1,7 @@
 //! The reconciler against an API server in memory, with watches that can lag, repeat and lose.
 
+mod copies;
+
 use model::ActualState as A;
 use model::DesiredState as D;
 use proptest::prelude::*;
