@@ -10,6 +10,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use model::{
+    OperatorState,
     agent_name::AgentName,
     configuration::{Note, Section},
 };
@@ -64,6 +65,8 @@ pub(super) struct AgentView {
     leader: Option<Leader>,
     /// Workspaces in its cluster that this server does not know; nothing is done to them.
     orphans: AgentOrphans,
+    /// Whether its cluster runs DevWorkspaces; null while it has said nothing of it.
+    pub(super) devworkspaces: Option<OperatorState>,
 }
 
 #[derive(Debug, Serialize)]
@@ -132,6 +135,7 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
             .map(|good| choices(&good.configuration.remote_development, api.maker.editors())),
         leader: api.workspaces.leaders().leader(agent.id),
         orphans: api.workspaces.orphans().of(agent.id),
+        devworkspaces: api.workspaces.operators().of(agent.id),
     }
 }
 

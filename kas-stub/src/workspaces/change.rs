@@ -11,7 +11,7 @@ use super::{
     decide::{self, Decision},
     events::Step,
     index::Entry,
-    limits::{self, Rules},
+    limits::Rules,
     settings::{RenderedWith, applies},
     to_json,
     workspace::{FailureSeen, NotApplied, Workspace},
@@ -100,7 +100,8 @@ impl Workspaces {
                     continue;
                 };
                 // As it is now: somebody may just have started it.
-                let Some(change) = limits::due(&workspace.life, &rules, now) else {
+                let next = this.next_change(&workspace, &rules);
+                let Some(change) = next.filter(|it| it.at <= now) else {
                     continue;
                 };
                 tracing::info!(workspace = %workspace.name, desired = ?change.state, reason = change.reason, "time limit");
