@@ -33,7 +33,7 @@ use crate::{
     observability::Observability,
     proxy::Proxy,
     sign_in::SignIn,
-    store::{SqliteStore, Store},
+    store::{SqliteStore, Store, backup},
     tls::{self, Tls},
     tunnel::Tunnels,
     workspaces::{Editors, Keeper, Maker, Renderer, Workspaces},
@@ -392,6 +392,23 @@ impl Server {
         store.close().await;
         let _ = fs::remove_file(socket);
     }
+}
+
+/// Writes a backup of a server's data folder to a new file, as `kas-stub backup` does; a server may run on it.
+///
+/// # Errors
+/// When there is no server's data, or the file cannot be written.
+pub async fn back_up(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
+    Ok(backup::write(data_dir, file).await?)
+}
+
+/// Puts a backup in the place of what is in the data folder of a stopped server, as `kas-stub restore` does.
+///
+/// # Errors
+/// When a server runs, or the file is no backup.
+pub async fn restore(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
+    backup::restore(data_dir, file).await?;
+    Ok(())
 }
 
 async fn maintain(directory: Arc<Directory>, stopping: CancellationToken) {

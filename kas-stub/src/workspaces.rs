@@ -59,6 +59,7 @@ pub(crate) use maker::{MakeError, Maker, Request, ending, name_from};
 use quota::{Quota, Reached};
 use reconcile::{Leaders, Orphans};
 pub(crate) use rendering::Renderer;
+use settings::RenderedWith;
 use workspace::{Content, Workspace};
 
 /// Workspaces that are not terminated.
@@ -123,6 +124,8 @@ pub(crate) struct Workspaces {
     notice_until: Timestamp,
     /// The same, of agents whose limit was made shorter since.
     agents_notice_until: Mutex<HashMap<u64, Timestamp>>,
+    /// What is rendered with an agent's file, made once for each.
+    rendered_now: Mutex<HashMap<u64, (Good, Arc<RenderedWith>)>>,
 }
 
 impl Workspaces {
@@ -148,6 +151,7 @@ impl Workspaces {
             leaders: Arc::new(Leaders::new(clock.clone())),
             notice_until: after_notice(clock.now()),
             agents_notice_until: Mutex::default(),
+            rendered_now: Mutex::default(),
             store,
             clock,
             renderer,
@@ -235,6 +239,22 @@ impl Workspaces {
             agent: agent.to_owned(),
             good,
             notice_until: own.map_or(self.notice_until, |it| it.max(self.notice_until)),
+        }
+    }
+
+    /// What a workspace of this agent would be rendered with now.
+    pub(crate) fn rendered_now(&self, agent_id: u64, good: &Good) -> Arc<RenderedWith> {
+        let mut known = self
+            .rendered_now
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match known.get(&agent_id) {
+            Some((of, rendered)) if of.is_same(good) => Arc::clone(rendered),
+            Some(_) | None => {
+                let rendered = Arc::new(RenderedWith::of(good));
+                known.insert(agent_id, (good.clone(), Arc::clone(&rendered)));
+                rendered
+            }
         }
     }
 

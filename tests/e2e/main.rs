@@ -19,6 +19,7 @@ mod kubectl;
 mod life;
 mod network;
 mod rights;
+mod service;
 mod trouble;
 mod two_agents;
 mod workspace_trouble;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         failures::TESTS,
         editor::TESTS,
         devfiles::TESTS,
+        service::TESTS,
         workspace_trouble::TESTS,
         trouble::TESTS,
         hostile::TESTS,

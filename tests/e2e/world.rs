@@ -56,10 +56,11 @@ pub(crate) struct World {
     pub(crate) release: Release,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: PathBuf,
+    /// The agent's.
+    pub(crate) image: String,
     /// No test was left out.
     pub(crate) is_whole_run: bool,
     pub(crate) audit_mark: Mark,
-    image: String,
     server_log_mark: u64,
 }
 

@@ -9,6 +9,7 @@
 mod api_server;
 mod calls;
 mod connection;
+mod doctor;
 mod fixture;
 mod gitlab;
 mod hostile;
@@ -16,5 +17,6 @@ mod kas;
 mod modules;
 mod objects;
 mod program;
+mod proxy;
 mod rights;
 mod stopping;

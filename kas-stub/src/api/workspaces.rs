@@ -28,7 +28,7 @@ use crate::{
         name_from,
         quota::Quota,
         reconcile::Orphan,
-        settings::{Against, against},
+        settings::{Against, against, applies},
         workspace::{Content, FailureSeen, Note, Workspace},
     },
 };
@@ -156,7 +156,10 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         }),
         configuration: good
             .filter(|_| life.desired != DesiredState::Terminated)
-            .map(|good| against(rendered_with.as_ref(), &good)),
+            .map(|good| {
+                let now = api.workspaces.rendered_now(agent_id, &good);
+                against(rendered_with.as_ref(), &now, applies(&good))
+            }),
         agent: agent.map(|it| it.name.to_string()),
         agent_id,
         agent_connected: unknown_since.is_none(),

@@ -120,7 +120,8 @@ impl Workspaces {
             let Some(workspace) = this.by_id(&id) else {
                 return Ok(());
             };
-            if !is_behind(&workspace, &good) {
+            let settings = this.rendered_now(workspace.agent_id, &good);
+            if !is_behind(&workspace, &good, &settings) {
                 return Ok(());
             }
             let now = this.clock.now();
@@ -138,7 +139,7 @@ impl Workspaces {
         wished: Option<Decision>,
         now: Timestamp,
     ) -> Result<Change> {
-        let settings = RenderedWith::of(good);
+        let settings = RenderedWith::clone(&self.rendered_now(workspace.agent_id, good));
         let content = match self.content(&workspace.id).await {
             Ok(content) => content,
             Err(error @ (Error::Corrupt { .. } | Error::Missing(_))) => {
@@ -285,8 +286,8 @@ impl Change {
     }
 }
 
-/// Whether a changed file is to reach the workspace now.
-pub(super) fn is_behind(workspace: &Workspace, good: &Good) -> bool {
+/// Whether a changed file, which would be rendered with these settings, is to reach the workspace now.
+pub(super) fn is_behind(workspace: &Workspace, good: &Good, settings: &RenderedWith) -> bool {
     let life = &workspace.life;
     if applies(good) != ApplyChanges::Now
         || life.desired == DesiredState::Terminated
@@ -294,8 +295,7 @@ pub(super) fn is_behind(workspace: &Workspace, good: &Good) -> bool {
     {
         return false;
     }
-    let settings = RenderedWith::of(good);
-    let has = |known: Option<&RenderedWith>| known.is_some_and(|it| it.is_same(&settings));
+    let has = |known: Option<&RenderedWith>| known.is_some_and(|it| it.is_same(settings));
     !has(workspace.rendered_with.as_ref())
         && !has(workspace.not_applied.as_ref().map(|it| &it.settings))
 }

@@ -61,16 +61,19 @@ impl RenderedWith {
     }
 }
 
-/// How a workspace stands to the file as it is now.
-pub(crate) fn against(rendered: Option<&RenderedWith>, good: &Good) -> Against {
-    let now = RenderedWith::of(good);
+/// How a workspace stands to the file, with which it would be rendered so now.
+pub(crate) fn against(
+    rendered: Option<&RenderedWith>,
+    now: &RenderedWith,
+    applies: ApplyChanges,
+) -> Against {
     Against {
         commit: rendered
             .map(|it| it.commit.clone())
             .filter(|it| it != NO_COMMIT),
-        current: rendered.is_some_and(|it| it.is_same(&now)),
-        differs: rendered.map_or_else(Vec::new, |it| it.differs(&now)),
-        applies: applies(good),
+        current: rendered.is_some_and(|it| it.is_same(now)),
+        differs: rendered.map_or_else(Vec::new, |it| it.differs(now)),
+        applies,
     }
 }
 
@@ -175,7 +178,7 @@ mod tests {
             settings.labels.insert("team".into(), value.into());
         };
         let before = RenderedWith::of(&good("1", |it| label(it, "a")));
-        let differs = |now: Good| against(Some(&before), &now);
+        let differs = |now: Good| against(Some(&before), &RenderedWith::of(&now), applies(&now));
         let same = differs(good("2", |it| {
             label(it, "a");
             it.workspaces_quota = Some(1);
@@ -204,11 +207,12 @@ mod tests {
 
     #[test]
     fn what_was_made_before_this_was_kept_is_not_current() {
-        let unknown = against(None, &good("1", |_| {}));
+        let now = RenderedWith::of(&good("1", |_| {}));
+        let unknown = against(None, &now, ApplyChanges::Now);
         assert_eq!(unknown.commit, None);
         assert!(!unknown.current && unknown.differs.is_empty());
         let without_file = RenderedWith::of(&good(NO_COMMIT, |_| {}));
-        let shown = against(Some(&without_file), &good("1", |_| {}));
+        let shown = against(Some(&without_file), &now, ApplyChanges::Now);
         assert_eq!((shown.commit, shown.current), (None, true));
     }
 }

@@ -9,6 +9,7 @@
 mod agent;
 mod agents;
 mod api;
+mod certificates;
 mod git;
 mod imports;
 mod json;

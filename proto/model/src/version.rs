@@ -105,6 +105,24 @@ mod tests {
     }
 
     #[test]
+    fn charts_readme_and_test_cluster_say_the_same() {
+        for chart in [
+            include_str!("../../../deploy/charts/agent/Chart.yaml"),
+            include_str!("../../../deploy/charts/kas-stub/Chart.yaml"),
+        ] {
+            let line = format!("kubeVersion: \">={OLDEST_KUBERNETES}.0-0\"");
+            assert!(chart.contains(&line), "{line} is not in\n{chart}");
+        }
+        let readme = include_str!("../../../README.md");
+        let line =
+            format!("Kubernetes {OLDEST_KUBERNETES} or newer (tried with {TESTED_KUBERNETES})");
+        assert!(readme.contains(&line), "{line}");
+        let cluster = include_str!("../../../tests/cluster/testcluster/go.mod");
+        let line = format!("k8s.io/kubernetes v{TESTED_KUBERNETES}.");
+        assert!(cluster.contains(&line), "{line}");
+    }
+
+    #[test]
     fn one_minor_version_apart_fits() {
         for (agent, server) in [
             ("v0.1.0", "0.1.9"),

@@ -15,6 +15,7 @@ mod gitlab_json;
 #[allow(dead_code, reason = "the agent's own tests look closer")]
 mod objects;
 mod relay;
+mod restore;
 mod rig;
 mod transport;
 mod troubles;

@@ -202,6 +202,11 @@ impl Rig {
         (registered, agent)
     }
 
+    /// The folder of the server's data.
+    pub(crate) fn server_data(&self) -> PathBuf {
+        self.folder.path().join("server")
+    }
+
     /// The certificate of the server's own authority.
     pub(crate) fn server_ca(&self) -> PathBuf {
         self.folder.path().join("server/tls/ca.crt")
