@@ -250,7 +250,7 @@ impl Workspaces {
         }
     }
 
-    /// What a workspace of this agent would be rendered with now.
+    /// What a workspace of this agent would be rendered with now, whatever its class.
     pub(crate) fn rendered_now(&self, agent_id: u64, good: &Good) -> Arc<RenderedWith> {
         let mut known = self
             .rendered_now

@@ -167,7 +167,10 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         configuration: good
             .filter(|_| life.desired != DesiredState::Terminated)
             .map(|good| {
-                let now = api.workspaces.rendered_now(agent_id, &good);
+                let now = api
+                    .workspaces
+                    .rendered_now(agent_id, &good)
+                    .of_class(class.as_deref());
                 against(rendered_with.as_ref(), &now, applies(&good))
             }),
         agent: agent.map(|it| it.name.to_string()),
