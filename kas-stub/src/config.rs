@@ -1,6 +1,7 @@
 //! What `kas-stub serve` can be told. Read once; nothing else looks at the environment.
 
 mod editors;
+mod people;
 mod workspaces;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 
 pub use crate::listener::Keepalive;
 pub use editors::EditorSettings;
+pub use people::OidcSettings;
 pub use workspaces::WorkspaceDefaults;
 
 /// Settings of one server.
@@ -123,6 +125,9 @@ pub struct ServeConfig {
     #[command(flatten)]
     pub editors: EditorSettings,
 
+    #[command(flatten)]
+    pub oidc: OidcSettings,
+
     /// Form of the log on stderr.
     #[arg(long, env = "KAS_STUB_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -202,6 +207,7 @@ impl ServeConfig {
             workspaces_domain: Domain(DEFAULT_WORKSPACES_DOMAIN.into()),
             workspaces: WorkspaceDefaults::default(),
             editors: EditorSettings::default(),
+            oidc: OidcSettings::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
             timing: Timing::default(),

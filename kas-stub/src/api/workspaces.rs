@@ -5,7 +5,7 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration}
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{HeaderMap, StatusCode},
     response::sse::{Event, KeepAlive, Sse},
 };
@@ -15,7 +15,11 @@ use model::{ActualState, DesiredState, WorkspaceName};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Api, Caller, Problem, problem};
+use super::{
+    Api, Caller, Problem,
+    agents::{self, shown},
+    problem,
+};
 use crate::{
     authorization::{Action, Resource},
     configuration::chain,
@@ -60,6 +64,7 @@ pub(super) struct CreateWorkspace {
 pub(super) struct WorkspaceView {
     pub(super) id: String,
     pub(super) name: String,
+    pub(super) owner: Option<String>,
     pub(super) agent: Option<String>,
     pub(super) agent_id: u64,
     /// Whether the agent reconciles now; else the actual state is the last that was heard of.
@@ -101,7 +106,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     let Workspace {
         id,
         name,
-        owner: _,
+        owner,
         agent_id,
         namespace,
         own_namespace: _,
@@ -131,6 +136,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     WorkspaceView {
         id,
         name: name.to_string(),
+        owner: api.directory.user(owner).map(|it| it.name.to_string()),
         agent: api
             .directory
             .agent_by_id(agent_id)
@@ -161,13 +167,48 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     }
 }
 
+/// Whose workspaces are listed: by default one's own, `*` is everybody's.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ListQuery {
+    #[serde(default)]
+    pub(super) owner: Option<String>,
+}
+
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Vec<WorkspaceView>>, Problem> {
-    caller.allow(Action::ListWorkspaces, Resource::Server)?;
-    let workspaces = api.workspaces.list();
+    let workspaces = listed(&api, &caller, query.owner.as_deref())?;
     Ok(Json(workspaces.iter().map(|it| view(&api, it)).collect()))
+}
+
+/// The workspaces of an owner, when the caller may see them.
+pub(super) fn listed(
+    api: &Api,
+    caller: &Caller,
+    owner: Option<&str>,
+) -> Result<Vec<Arc<Workspace>>, Problem> {
+    let own = caller.own(Action::ListWorkspaces)?;
+    let owner = match owner {
+        None => Some(own),
+        Some("*") => None,
+        Some(name) => {
+            let found = api.directory.user_by_name(name);
+            let is_own = found.as_ref().is_ok_and(|it| it.id == own);
+            if !is_own {
+                caller.allow(Action::ListAllWorkspaces, Resource::Server)?;
+            }
+            Some(found?.id)
+        }
+    };
+    if owner.is_none() {
+        caller.allow(Action::ListAllWorkspaces, Resource::Server)?;
+    }
+    let all = api.workspaces.list().into_iter();
+    Ok(all
+        .filter(|it| owner.is_none_or(|owner| it.owner == owner))
+        .collect())
 }
 
 pub(super) async fn create(
@@ -175,14 +216,14 @@ pub(super) async fn create(
     caller: Caller,
     body: Bytes,
 ) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    caller.own(Action::ListWorkspaces)?;
     let (workspace, notes) = make(&api, &caller, problem::object(&body)?).await?;
     let mut answer = json!(view(&api, &workspace));
     answer["notes"] = json!(notes);
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// Makes a workspace for a caller who may.
+/// Makes a workspace for the caller, when they may use the agent.
 pub(super) async fn make(
     api: &Api,
     caller: &Caller,
@@ -207,7 +248,14 @@ pub(super) async fn make(
             .parse::<WorkspaceName>()
             .map_err(|error| Problem::invalid("name", error.to_string()))?,
     };
-    let agent = choose_agent(api, agent.as_deref())?;
+    let agent = choose_agent(api, caller, agent.as_deref())?;
+    let on_agent = agents::on(api, caller, &agent);
+    let target = format!("workspace {name} on agent {}", agent.name);
+    caller.allow_on(Action::CreateWorkspace, on_agent, &target)?;
+    if adopt.is_some() {
+        // With its volumes, which may be anybody's.
+        caller.allow_on(Action::ManageOrphans, on_agent, &target)?;
+    }
     let adopted = adopt.map(|id| find_orphan(api, &agent, &id)).transpose()?;
     if let Some(orphan) = &adopted
         && orphan.name != name.as_str()
@@ -249,8 +297,7 @@ pub(super) async fn delete_orphan(
     caller: Caller,
     Path((agent, id)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
-    let agent = choose_agent(&api, Some(&agent))?;
+    let agent = agents::find(&api, &caller, Action::ManageOrphans, &agent)?;
     let orphan = find_orphan(&api, &agent, &id)?;
     let owner = caller.user_id().unwrap_or_default();
     let workspace = workspaces::ending(orphan, owner, agent.id)
@@ -261,26 +308,26 @@ pub(super) async fn delete_orphan(
     Ok((StatusCode::ACCEPTED, Json(view(&api, &workspace))))
 }
 
-fn choose_agent(api: &Api, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
+/// The agent of that name, or the only one, of those that the caller may use.
+fn choose_agent(api: &Api, caller: &Caller, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
+    let usable = agents::which(api, caller, Action::CreateWorkspace);
     if let Some(name) = name {
-        let shown: String = name.chars().take(80).collect();
-        let agent = api.directory.agent(name);
+        let agent = usable.into_iter().find(|it| it.name.as_str() == name);
         return agent.ok_or_else(|| {
-            Problem::unprocessable(
-                "agent",
-                "no_such_agent",
-                format!("there is no agent named {shown}"),
-            )
-            .hint("kas-stub agent list shows the agents there are")
+            let detail = format!("there is no agent named {} that you may use", shown(name));
+            Problem::unprocessable("agent", "no_such_agent", detail)
+                .hint("kas-stub agent list shows the agents there are")
         });
     }
-    let agents = api.directory.agents();
+    let agents = usable;
     match agents.as_slice() {
         [only] => Ok(Arc::clone(only)),
-        [] => Err(
-            Problem::unprocessable("agent", "no_agent", "there is no agent yet")
-                .hint("kas-stub agent create NAME makes one"),
-        ),
+        [] => Err(Problem::unprocessable(
+            "agent",
+            "no_agent",
+            "there is no agent that you may use",
+        )
+        .hint("kas-stub agent create NAME makes one; members of its project may use it")),
         several => {
             let names: Vec<_> = several.iter().map(|it| it.name.as_str()).take(10).collect();
             let detail = "there are several agents, so one must be chosen";
@@ -307,8 +354,7 @@ pub(super) async fn show(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = find(&api, &name)?;
+    let workspace = reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let mut answer = json!(view(&api, &workspace));
     answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.notes);
     Ok(Json(answer))
@@ -352,9 +398,20 @@ async fn change(
     name: &str,
     desired: DesiredState,
 ) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
-    let workspace = api.workspaces.wish(name, desired).await?;
+    let workspace = wish(api, caller, name, desired).await?;
     Ok((StatusCode::ACCEPTED, Json(view(api, &workspace))))
+}
+
+/// Wishes something else of a workspace that the caller may change.
+pub(super) async fn wish(
+    api: &Api,
+    caller: &Caller,
+    name: &str,
+    desired: DesiredState,
+) -> Result<Arc<Workspace>, Problem> {
+    let workspace = reach(api, caller, Action::ChangeWorkspace, name)?;
+    tracing::info!(workspace = %workspace.name, ?desired, "workspace is to change");
+    Ok(api.workspaces.wish(name, desired).await?)
 }
 
 /// The steps of a workspace's life: those that were, then those that come. Ends when it is terminated.
@@ -364,8 +421,7 @@ pub(super) async fn events(
     headers: HeaderMap,
     Path(name): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = find(&api, &name)?;
+    let workspace = reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let last = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok());
@@ -431,9 +487,26 @@ impl Watch {
     }
 }
 
-pub(super) fn find(api: &Api, name: &str) -> Result<Arc<Workspace>, Problem> {
+/// The workspace, when the caller may do that to it. For who may not there is none.
+pub(super) fn reach(
+    api: &Api,
+    caller: &Caller,
+    action: Action,
+    name: &str,
+) -> Result<Arc<Workspace>, Problem> {
     let found = api.workspaces.by_name(name);
-    found.ok_or_else(|| workspaces::Error::Unknown(name.chars().take(80).collect()).into())
+    let unknown = || Problem::from(workspaces::Error::Unknown(shown(name)));
+    let resource = found
+        .as_ref()
+        .map_or(Resource::Server, |it| Resource::Workspace {
+            owner: it.owner,
+        });
+    let allowed = caller.allow_on(action, resource, &format!("workspace {}", shown(name)));
+    match allowed {
+        Ok(()) => found.ok_or_else(unknown),
+        Err(problem) if problem.is_forbidden() => Err(unknown()),
+        Err(problem) => Err(problem),
+    }
 }
 
 impl From<MakeError> for Problem {

@@ -17,7 +17,7 @@ use crate::{
         Api, Problem,
         agents::{self, AgentView},
         caller::Caller,
-        workspaces::{self, CreateWorkspace, EndpointView, WorkspaceView},
+        workspaces::{self, CreateWorkspace, EndpointView, ListQuery, WorkspaceView},
     },
     authorization::{Action, Resource},
     workspaces::{
@@ -90,18 +90,18 @@ struct IndexPage {
     agents: Vec<AgentRow>,
 }
 
-/// All workspaces and agents; for strangers, how to sign in.
+/// One's own workspaces and agents; for strangers, how to sign in.
 pub(in crate::api) async fn index(
     State(api): State<Api>,
     caller: Caller,
+    Query(query): Query<ListQuery>,
 ) -> Result<Response, Failed> {
     caller.allow(Action::OpenPage, Resource::Server)?;
-    if caller.allow(Action::ListAgents, Resource::Server).is_err() {
-        return Ok(sign_in::how(StatusCode::OK));
+    if !caller.may(Action::ListAgents, Resource::Server) {
+        return Ok(sign_in::how(&api, StatusCode::OK));
     }
-    caller.allow(Action::ListWorkspaces, Resource::Server)?;
-    let workspaces = api.workspaces.list();
-    let agents = api.directory.agents();
+    let workspaces = workspaces::listed(&api, &caller, query.owner.as_deref())?;
+    let agents = agents::readable(&api, &caller);
     let page = IndexPage {
         workspaces: workspaces
             .iter()
@@ -110,7 +110,7 @@ pub(in crate::api) async fn index(
             .collect(),
         agents: agents
             .iter()
-            .map(|agent| agents::view(&api, agent).into())
+            .map(|agent| agents::view(&api, &caller, agent).into())
             .collect(),
     };
     Ok(show_page(StatusCode::OK, &page))
@@ -157,12 +157,13 @@ pub(in crate::api) async fn form(
     caller: Caller,
     Query(form): Query<NewForm>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
-    Ok(show_page(StatusCode::OK, &new_page(&api, form, None)))
+    caller.own(Action::ListWorkspaces)?;
+    let page = new_page(&api, &caller, form, None);
+    Ok(show_page(StatusCode::OK, &page))
 }
 
-fn new_page(api: &Api, form: NewForm, problem: Option<Wrong>) -> NewPage {
-    let agents = api.directory.agents();
+fn new_page(api: &Api, caller: &Caller, form: NewForm, problem: Option<Wrong>) -> NewPage {
+    let agents = agents::which(api, caller, Action::CreateWorkspace);
     NewPage {
         form,
         agents: agents.iter().map(|agent| agent.name.to_string()).collect(),
@@ -176,7 +177,7 @@ pub(in crate::api) async fn create(
     caller: Caller,
     Form(form): Form<NewForm>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    caller.own(Action::ListWorkspaces)?;
     let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let asked = CreateWorkspace {
         repository: form.repository.trim().to_owned(),
@@ -191,7 +192,7 @@ pub(in crate::api) async fn create(
         Ok((workspace, _)) => Ok(to_workspace(workspace.name.as_str())),
         Err(problem) => {
             let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_REQUEST);
-            let page = new_page(&api, form, Some(wrong(problem)));
+            let page = new_page(&api, &caller, form, Some(wrong(problem)));
             Ok(show_page(status, &page))
         }
     }
@@ -310,8 +311,7 @@ pub(in crate::api) async fn show(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = workspaces::find(&api, &name)?;
+    let workspace = workspaces::reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let view = workspaces::view(&api, &workspace);
     let content = api.workspaces.content(&workspace.id).await;
     let mut events: Vec<EventRow> = workspace.events.after(0).map(EventRow::from).collect();
@@ -339,7 +339,6 @@ pub(in crate::api) async fn act(
     caller: Caller,
     Path((name, action)): Path<(String, String)>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
     let desired = match action.as_str() {
         "start" => DesiredState::Running,
         "stop" => DesiredState::Stopped,
@@ -347,8 +346,7 @@ pub(in crate::api) async fn act(
         "delete" => DesiredState::Terminated,
         _ => return Err(Problem::not_found("there is nothing at this path").into()),
     };
-    let changed = api.workspaces.wish(&name, desired).await;
-    changed.map_err(Problem::from)?;
+    workspaces::wish(&api, &caller, &name, desired).await?;
     Ok(to_workspace(&name))
 }
 
