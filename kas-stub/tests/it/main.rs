@@ -13,6 +13,7 @@ mod git;
 mod imports;
 mod json;
 mod lingering;
+mod people;
 mod proxy;
 mod stop;
 mod support;

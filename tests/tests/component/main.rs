@@ -13,6 +13,7 @@ mod git;
 mod gitlab_json;
 #[path = "../../../agent/tests/it/objects.rs"]
 mod objects;
+mod people;
 mod relay;
 mod rig;
 mod transport;
