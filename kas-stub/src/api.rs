@@ -11,6 +11,7 @@ mod projects;
 mod sessions;
 mod tokens;
 mod users;
+mod whose;
 mod workspaces;
 
 use std::sync::Arc;
@@ -105,10 +106,7 @@ impl Api {
             .route("/sessions", get(sessions::list))
             .route("/sessions/{id}", delete(sessions::end))
             .merge(people())
-            .route(
-                "/workspaces",
-                get(workspaces::list).post(workspaces::create),
-            )
+            .route("/workspaces", get(whose::list).post(workspaces::create))
             .route(
                 "/workspaces/{name}",
                 get(workspaces::show).delete(workspaces::delete),

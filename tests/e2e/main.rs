@@ -15,6 +15,7 @@ mod failures;
 mod installation;
 mod kubectl;
 mod rights;
+mod sign_in;
 mod trouble;
 mod two_agents;
 mod workspace_trouble;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         kubectl::TESTS,
         bulk::TESTS,
         rights::TESTS,
+        sign_in::TESTS,
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,

@@ -9,7 +9,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Api, Caller, Problem, workspaces::reach};
+use super::{Api, Caller, Problem, whose::reach};
 use crate::{authorization::Action, proxy::ask::AskError, workspaces::workspace::Workspace};
 
 /// The largest list of a workspace's Pods: it has one or a few.

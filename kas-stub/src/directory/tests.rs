@@ -121,6 +121,27 @@ async fn an_agent_has_two_active_tokens_at_most_and_a_name_of_its_own() {
 }
 
 #[tokio::test]
+async fn tokens_that_are_over_are_forgotten_when_there_are_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, _) = directory(&folder).await;
+    let user = directory.administrator();
+    let owner = TokenOwner::User { id: user };
+    let (first, kept) = (token(&directory, user).await, token(&directory, user).await);
+    for _ in 0..103 {
+        let newest = directory.tokens(owner).pop().unwrap();
+        if !newest.digest.matches(&kept.digest()) {
+            directory.revoke_token(owner, newest.id).await.unwrap();
+        }
+        token(&directory, user).await;
+    }
+    // One hundred that are over, the two that are not, and the newest.
+    assert_eq!(directory.tokens(owner).len(), 103);
+    assert!(directory.authenticate(first.expose()).is_some());
+    let kept = directory.store.list(Kind::Token).await.unwrap();
+    assert_eq!(kept.len(), 103);
+}
+
+#[tokio::test]
 async fn expired_credentials_end_with_what_runs_by_them() {
     let folder = tempfile::tempdir().unwrap();
     let (directory, _) = directory(&folder).await;

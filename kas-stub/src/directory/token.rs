@@ -157,6 +157,15 @@ impl Token {
         records::write(Kind::Token, self.id.to_string(), version, &record)
     }
 
+    pub(super) fn end(&self) -> Write {
+        Write {
+            kind: Kind::Token,
+            id: self.id.to_string(),
+            expected_version: self.version.load(Relaxed),
+            body: None,
+        }
+    }
+
     /// The store has what `write` gave.
     pub(super) fn written(&self) {
         self.version.fetch_add(1, Relaxed);

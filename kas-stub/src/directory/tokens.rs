@@ -13,6 +13,8 @@ use crate::{authorization::Scopes, secret::Secret};
 
 /// Active tokens of a person.
 pub(super) const MAX_PERSONAL_TOKENS: usize = 1_000;
+/// Revoked and expired tokens of an owner that are kept to be looked at; the oldest are forgotten for one more.
+const MAX_OVER: usize = 100;
 /// Longest name of a personal token.
 pub(super) const MAX_TOKEN_NAME: usize = 200;
 const PERSONAL_TOKEN_PREFIX: &str = "rdpat-";
@@ -64,10 +66,26 @@ impl Directory {
 
     async fn add_token(&self, token: Token, secret: Secret) -> Result<(Arc<Token>, Secret)> {
         let token = Arc::new(token);
-        self.append(vec![token.write()]).await?;
+        let forgotten = self.too_many_over(token.owner);
+        let mut writes = vec![token.write()];
+        writes.extend(forgotten.iter().map(|it| it.end()));
+        self.append(writes).await?;
         token.written();
-        self.write().tokens.insert(token.digest, Arc::clone(&token));
+        let mut index = self.write();
+        for over in forgotten {
+            index.tokens.remove(&over.digest);
+        }
+        index.tokens.insert(token.digest, Arc::clone(&token));
         Ok((token, secret))
+    }
+
+    fn too_many_over(&self, owner: TokenOwner) -> Vec<Arc<Token>> {
+        let now = Timestamp::now();
+        let tokens = self.tokens(owner).into_iter();
+        let mut over: Vec<_> = tokens.filter(|token| !token.is_active(now)).collect();
+        let too_many = over.len().saturating_sub(MAX_OVER);
+        over.truncate(too_many);
+        over
     }
 
     /// Revokes a token; everything that runs by it ends at once. Revoking twice is fine.

@@ -61,8 +61,7 @@ impl Address {
     }
 }
 
-/// What is sent beside the address.
-#[derive(Clone, Debug)]
+/// What is sent beside the address. Not for logs: it has secrets.
 pub(super) enum Ask<'a> {
     Get,
     /// With a token of the person's.

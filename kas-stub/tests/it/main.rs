@@ -15,5 +15,6 @@ mod json;
 mod lingering;
 mod people;
 mod proxy;
+mod rights;
 mod stop;
 mod support;

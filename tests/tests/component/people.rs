@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode, header};
+use hyper_util::rt::TokioIo;
 use proto::remote_development::rpc as wire;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
@@ -38,7 +39,7 @@ struct Credentials {
 struct Open {
     by_token: Vec<(&'static str, Call)>,
     by_session: Vec<(&'static str, Call)>,
-    exec: hyper::upgrade::Upgraded,
+    exec: TokioIo<hyper::upgrade::Upgraded>,
 }
 
 impl Stage {
@@ -138,7 +139,7 @@ impl Stage {
         let endless = "/bytes/10000000000";
         let host_cookie = self.host_cookie(session).await;
         let by_token = [
-            ("watch", self.kubectl(token, Method::GET, "/watch")),
+            ("kubectl", self.kubectl(token, Method::GET, "/endless")),
             ("events", api(events).header(header::AUTHORIZATION, bearer)),
             ("port", self.at_host(endless).header(TOKEN, token)),
         ];
@@ -159,7 +160,7 @@ impl Stage {
         Open {
             by_token: self.begin(by_token).await,
             by_session: self.begin(by_session).await,
-            exec: hyper::upgrade::on(&mut exec.response).await.unwrap(),
+            exec: TokioIo::new(hyper::upgrade::on(&mut exec.response).await.unwrap()),
         }
     }
 
@@ -254,8 +255,9 @@ async fn a_suspended_user_and_a_revoked_token_have_nothing_open_within_5_s() {
     open.expect_all_end().await;
     stage.rig.api.wait_open(0).await;
     assert_eq!(stage.version(token).await, StatusCode::UNAUTHORIZED);
-    let port = stage.call(stage.at_host("/head").header(TOKEN, token));
-    assert_eq!(port.await.status(), StatusCode::UNAUTHORIZED);
+    let port = stage.at_host("/head").header(TOKEN, token);
+    let port = stage.call(port.header("sec-fetch-mode", "cors")).await;
+    assert_eq!(port.status(), StatusCode::UNAUTHORIZED);
 
     let reactivate = format!("{user}/reactivate");
     stage

@@ -17,7 +17,8 @@ use crate::{
         Api, Problem,
         agents::{self, AgentView},
         caller::Caller,
-        workspaces::{self, CreateWorkspace, EndpointView, ListQuery, WorkspaceView},
+        whose::{self, ListQuery},
+        workspaces::{self, CreateWorkspace, EndpointView, WorkspaceView},
     },
     authorization::{Action, Resource},
     workspaces::{
@@ -100,7 +101,7 @@ pub(in crate::api) async fn index(
     if !caller.may(Action::ListAgents, Resource::Server) {
         return Ok(sign_in::how(&api, StatusCode::OK));
     }
-    let workspaces = workspaces::listed(&api, &caller, query.owner.as_deref())?;
+    let workspaces = whose::listed(&api, &caller, query.owner.as_deref())?;
     let agents = agents::readable(&api, &caller);
     let page = IndexPage {
         workspaces: workspaces
@@ -311,7 +312,7 @@ pub(in crate::api) async fn show(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Response, Failed> {
-    let workspace = workspaces::reach(&api, &caller, Action::ReadWorkspace, &name)?;
+    let workspace = whose::reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let view = workspaces::view(&api, &workspace);
     let content = api.workspaces.content(&workspace.id).await;
     let mut events: Vec<EventRow> = workspace.events.after(0).map(EventRow::from).collect();
