@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, Method, header, request::Parts, uri::Authority},
 };
 
 use super::{Api, Problem};
@@ -64,7 +64,7 @@ impl FromRequestParts<Api> for Caller {
         };
         Ok(Self {
             cross_site: !matches!(parts.method, Method::GET | Method::HEAD)
-                && !is_same_site(&parts.headers),
+                && !is_same_site(&parts.headers, parts.uri.authority()),
             principal,
             session,
             cut,
@@ -206,18 +206,20 @@ pub(super) fn set_cookie(name: &str, value: &str, seconds: u64, tls: bool) -> St
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
-/// Whether a request that changes something comes from one of our own pages: browsers say so.
-fn is_same_site(headers: &HeaderMap) -> bool {
+/// Whether a request that changes something comes from one of our own pages: browsers say so. Over HTTP/2 the host stands in
+/// the address.
+fn is_same_site(headers: &HeaderMap, authority: Option<&Authority>) -> bool {
     let text = |name| {
         headers
             .get(name)
             .and_then(|value: &http::HeaderValue| value.to_str().ok())
     };
-    match (text(header::ORIGIN), text(header::HOST)) {
+    let host = authority.map(Authority::as_str);
+    match (text(header::ORIGIN), host.or_else(|| text(header::HOST))) {
         (Some(origin), Some(host)) => origin
             .split_once("://")
             .is_some_and(|(_, authority)| authority == host),
-        // Over HTTP/2 there may be no Host; there the browser's own judgement is taken.
+        // There the browser's own judgement is taken.
         _ => text(header::HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
     }
 }
@@ -240,11 +242,14 @@ mod tests {
 
     #[test]
     fn only_our_own_pages_are_the_same_site() {
-        assert!(is_same_site(&headers(&[
-            ("origin", "https://a:1"),
-            ("host", "a:1")
-        ])));
-        assert!(is_same_site(&headers(&[("sec-fetch-site", "same-origin")])));
+        let own = headers(&[("origin", "https://a:1"), ("host", "a:1")]);
+        assert!(is_same_site(&own, None));
+        let own = headers(&[("sec-fetch-site", "same-origin")]);
+        assert!(is_same_site(&own, None));
+        // Over HTTP/2.
+        let from = headers(&[("origin", "https://a:1")]);
+        assert!(is_same_site(&from, Some(&Authority::from_static("a:1"))));
+        assert!(!is_same_site(&from, Some(&Authority::from_static("a:2"))));
         for other in [
             headers(&[]),
             headers(&[
@@ -255,7 +260,7 @@ mod tests {
             headers(&[("origin", "null"), ("host", "a")]),
             headers(&[("sec-fetch-site", "cross-site")]),
         ] {
-            assert!(!is_same_site(&other), "{other:?}");
+            assert!(!is_same_site(&other, None), "{other:?}");
         }
     }
 

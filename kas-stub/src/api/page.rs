@@ -96,7 +96,7 @@ impl IntoResponse for Failed {
         };
         let mut response = show(status, &message);
         if let Some(seconds) = retry_after {
-            let seconds = HeaderValue::from(seconds);
+            let seconds = HeaderValue::from(seconds.get());
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         response

@@ -1,5 +1,7 @@
 //! Errors of the API, as `application/problem+json` (RFC 9457).
 
+use std::num::NonZeroU32;
+
 use axum::{
     body::Bytes,
     http::{HeaderValue, StatusCode, header},
@@ -29,7 +31,7 @@ pub(super) struct Problem {
     pub(super) hint: Option<Box<str>>,
     /// Seconds to wait, where waiting helps.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) retry_after: Option<u64>,
+    pub(super) retry_after: Option<NonZeroU32>,
     /// All that is wrong, where there may be several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problems: Option<Box<serde_json::Value>>,
@@ -74,7 +76,8 @@ impl Problem {
 
     /// Too many of these were asked for.
     pub(super) fn too_many(too_many: TooMany) -> Self {
-        let seconds = too_many.retry_after.as_secs() + 1;
+        let seconds = u32::try_from(too_many.retry_after.as_secs()).unwrap_or(u32::MAX);
+        let seconds = NonZeroU32::MIN.saturating_add(seconds);
         let detail = format!("too many attempts; try again in {seconds} seconds");
         Self {
             retry_after: Some(seconds),
@@ -85,7 +88,7 @@ impl Problem {
     /// Too many passwords are being looked at.
     pub(super) fn busy(busy: Busy) -> Self {
         Self {
-            retry_after: Some(1),
+            retry_after: Some(NonZeroU32::MIN),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", busy.to_string())
         }
     }
@@ -226,7 +229,7 @@ impl IntoResponse for Problem {
                 .insert(header::WWW_AUTHENTICATE, bearer);
         }
         if let Some(seconds) = self.retry_after {
-            let seconds = HeaderValue::from(seconds);
+            let seconds = HeaderValue::from(seconds.get());
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         response

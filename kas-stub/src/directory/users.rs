@@ -99,9 +99,10 @@ impl Directory {
 
     /// Ends what they have open and lets nothing new begin, until they are reactivated. Their tokens stay, without effect.
     pub(crate) async fn suspend_user(&self, name: &str) -> Result<Arc<User>> {
-        self.change_user(name, Sessions::End, |user| match user.local {
-            true => Err(Error::LocalAdministrator),
-            false => Ok(user.state = UserState::Suspended),
+        self.change_user(name, Sessions::End, |user| {
+            not_local(user)?;
+            user.state = UserState::Suspended;
+            Ok(())
         })
         .await
     }
@@ -116,9 +117,10 @@ impl Directory {
 
     /// Changes what a user is. They sign in anew, and what they have open ends.
     pub(crate) async fn set_role(&self, name: &str, role: Role) -> Result<Arc<User>> {
-        self.change_user(name, Sessions::End, |user| match user.local {
-            true => Err(Error::LocalAdministrator),
-            false => Ok(user.role = role),
+        self.change_user(name, Sessions::End, |user| {
+            not_local(user)?;
+            user.role = role;
+            Ok(())
         })
         .await
     }
@@ -192,4 +194,11 @@ impl Directory {
         }
         Ok(changed)
     }
+}
+
+fn not_local(user: &User) -> Result<()> {
+    if user.local {
+        return Err(Error::LocalAdministrator);
+    }
+    Ok(())
 }

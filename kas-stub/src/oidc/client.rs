@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
+    configuration::chain,
     fetch::connect,
     git::guard::{self, Policy},
     tls,
@@ -189,8 +190,4 @@ pub(super) fn form(pairs: &[(&str, &str)]) -> String {
         .map(|(name, value)| format!("{name}={}", encode(value)))
         .collect();
     pairs.join("&")
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    crate::configuration::chain(error).to_string()
 }
