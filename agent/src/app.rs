@@ -213,6 +213,9 @@ async fn ask_version(
             let wait = match api_server.version().await {
                 Ok(known) => {
                     delays.reset();
+                    if let Some(warning) = model::version::kubernetes(&known.git_version) {
+                        tracing::error!(warning, "this cluster is too old for the agent");
+                    }
                     version.send_if_modified(|present| {
                         let known = Some(known);
                         let changed = *present != known;

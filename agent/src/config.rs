@@ -4,6 +4,8 @@
 //! the environment.
 
 mod address;
+mod proxy;
+mod workspaces;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,13 +15,20 @@ use std::time::Duration;
 use clap::Parser;
 
 pub use address::{AddressError, KasAddress, Transport};
+pub use proxy::{Proxy, ProxyError};
+pub use workspaces::{Role, Workspaces, WorkspacesArgs, WorkspacesError};
 
 /// The agent's version, as it is told to the server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Dials a GitLab-compatible agent server, takes its configuration from there, and carries calls into this cluster.
 #[derive(Parser)]
-#[command(name = "agent", version)]
+#[command(
+    name = "agent",
+    version,
+    after_help = "A proxy on the way to the server is taken from HTTPS_PROXY (HTTP_PROXY for grpc:// and ws://), ALL_PROXY and \
+                  NO_PROXY.\n`agent doctor` looks for what keeps an agent from working, and says what to do: see agent doctor --help."
+)]
 pub struct Args {
     /// Where the agent server listens: grpcs://HOST[:PORT] (TLS, port 443) or, through proxies that let only HTTP/1.1 pass,
     /// wss://HOST[:PORT]/PATH (a WebSocket). grpc:// and ws:// are the same without TLS (port 80).
@@ -87,6 +96,10 @@ pub struct Args {
     /// others. Without it they run with the agent's own rights, as GitLab's agent does.
     #[arg(long, env = "USER_ACCESS_SERVICE_ACCOUNT", value_name = "NAME")]
     pub user_access_service_account: Option<String>,
+
+    /// What workspaces may be made of, and where.
+    #[command(flatten)]
+    pub workspaces: WorkspacesArgs,
 
     /// How many calls from the server this Pod carries at a time, those that it waits for included (2 to 2000).
     #[arg(
@@ -230,6 +243,8 @@ pub struct Config {
     pub token: TokenSource,
     /// TLS towards the server.
     pub kas_tls: KasTls,
+    /// A proxy on the way to the server.
+    pub kas_proxy: Option<Proxy>,
     /// Headers for every call to the server.
     pub kas_headers: Vec<KasHeader>,
     /// Where liveness, readiness and metrics are served.
@@ -240,6 +255,8 @@ pub struct Config {
     pub pod: Pod,
     /// The user name of the service account that people's calls run as.
     pub user_access: Option<String>,
+    /// What workspaces may be made of, and where.
+    pub workspaces: Workspaces,
     /// How many calls from the server are carried at a time, those that are waited for included.
     pub max_tunnels: usize,
     /// How a server that is silently gone is noticed.
@@ -256,6 +273,9 @@ pub enum Error {
     /// `--kas-address`.
     #[error("--kas-address")]
     KasAddress(#[source] AddressError),
+    /// A variable of the environment that names a proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// Neither a token nor a token file.
     #[error(
         "no agent token: give --token-file FILE or the environment variable AGENTK_TOKEN; a token is made on the server by `kas-stub agent token create NAME`"
@@ -283,6 +303,9 @@ pub enum Error {
         "--observability-listen-address {0:?} is no address; expected [IP]:PORT, for example :8080"
     )]
     ListenAddress(String),
+    /// What workspaces may be made of.
+    #[error(transparent)]
+    Workspaces(#[from] WorkspacesError),
     /// A required name is empty.
     #[error("{0} is empty; set it from the downward API")]
     Empty(&'static str),
@@ -308,6 +331,7 @@ impl TryFrom<Args> for Config {
             pod_name,
             service_account_name,
             user_access_service_account,
+            workspaces,
             max_tunnels,
             drain_timeout_seconds,
             log_format,
@@ -346,6 +370,7 @@ impl TryFrom<Args> for Config {
                 return Err(Error::Empty(name));
             }
         }
+        let workspaces = workspaces.check(&pod_namespace, service_account_name.as_deref())?;
         let user_access = user_access_service_account
             .filter(|name| !name.is_empty())
             .map(|name| format!("system:serviceaccount:{pod_namespace}:{name}"));
@@ -356,6 +381,7 @@ impl TryFrom<Args> for Config {
                 .collect::<Result<_, _>>()?,
             observability_address: parse_listen_address(&observability_listen_address)?,
             kas_address,
+            kas_proxy: None,
             token,
             kas_tls: KasTls {
                 ca_cert_file: kas_ca_cert_file,
@@ -372,11 +398,24 @@ impl TryFrom<Args> for Config {
                 service_account: service_account_name,
             },
             user_access,
+            workspaces,
             max_tunnels: max_tunnels.into(),
             keepalive: Keepalive::default(),
             drain_timeout: Duration::from_secs(drain_timeout_seconds),
             log_format,
         })
+    }
+}
+
+impl Config {
+    /// The same, with the proxy that the environment names for the server's address.
+    ///
+    /// # Errors
+    ///
+    /// If that is of a kind that the agent cannot use.
+    pub fn with_proxy_of_environment(mut self) -> Result<Self, Error> {
+        self.kas_proxy = Proxy::of_environment(&self.kas_address)?;
+        Ok(self)
     }
 }
 
@@ -479,6 +518,41 @@ mod tests {
         assert_eq!(config.kas_headers[0].name, "authorization");
         assert_eq!(config.kas_tls.ca_cert_file, Some("/ca".into()));
         assert_eq!(config.max_tunnels, 20);
+    }
+
+    #[test]
+    fn what_workspaces_may_have_is_said_at_the_start() {
+        let address = "--kas-address=grpc://kas";
+        let Workspaces { policy, role } = parse(&[
+            address,
+            "--service-account-name=agent",
+            "--workspaces-policy=baseline",
+            "--workspaces-kinds=Deployment,Service",
+            "--workspaces-isolating-runtime-classes=",
+            "--workspaces-cluster-role=role",
+        ])
+        .unwrap()
+        .workspaces;
+        assert_eq!(policy.level, agent_core::guard::Level::Baseline);
+        assert_eq!(policy.kinds.map(|kinds| kinds.len()), Some(2));
+        assert!(policy.isolating_runtime_classes.is_empty());
+        let role = role.unwrap();
+        assert_eq!(
+            (
+                &*role.cluster_role,
+                &*role.service_account,
+                &*role.namespace
+            ),
+            ("role", "agent", "ns")
+        );
+        assert_eq!(parse(&[address]).unwrap().workspaces, Workspaces::default());
+        for (flag, expected) in [
+            ("--workspaces-kinds=Node", "it knows ResourceQuota"),
+            ("--workspaces-cluster-role=role", "SERVICE_ACCOUNT_NAME"),
+        ] {
+            let error = parse(&[address, flag]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -120,9 +120,15 @@ impl Connector {
                 &config.kas_address,
                 &config.kas_tls,
                 handshake_headers(&config.kas_headers)?,
+                config.kas_proxy.clone(),
             )?,
             credentials,
         })
+    }
+
+    /// How network connections are made.
+    pub(crate) fn dialer(&self) -> &dial::Dialer {
+        &self.dialer
     }
 
     /// A network connection of its own, which is made at the first call and again after it broke. There is no timeout for
@@ -140,6 +146,16 @@ impl Connector {
             dialled,
         }
     }
+}
+
+/// An open stream of configurations.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Our own server tells it.
+    pub(crate) server_version: Option<String>,
+    /// The server's clock.
+    pub(crate) date: Option<jiff::Timestamp>,
+    pub(crate) responses: Streaming<ConfigurationResponse>,
 }
 
 /// Calls the server over one network connection.
@@ -200,15 +216,23 @@ impl Client {
         self.dialled.load(Ordering::Relaxed)
     }
 
-    async fn get_configuration(
+    pub(crate) async fn get_configuration(
         &self,
         request: ConfigurationRequest,
-    ) -> Result<Streaming<ConfigurationResponse>, Status> {
+    ) -> Result<Opened, Status> {
         let response = AgentConfigurationClient::new(self.channel.clone())
             .accept_compressed(CompressionEncoding::Gzip)
             .get_configuration(self.request(request))
             .await?;
-        Ok(response.into_inner())
+        let told = |name: &str| {
+            let value = response.metadata().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        Ok(Opened {
+            server_version: told(proto::SERVER_VERSION_METADATA),
+            date: crate::kubernetes::date(told("date").as_deref()),
+            responses: response.into_inner(),
+        })
     }
 
     async fn register(&self, request: RegisterRequest) -> Result<(), Status> {

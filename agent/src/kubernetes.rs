@@ -134,6 +134,13 @@ impl ApiServer {
 
     /// Asks for the cluster's version.
     pub(crate) async fn version(&self) -> Result<KubernetesVersion, BoxError> {
+        self.version_and_date().await.map(|(version, _)| version)
+    }
+
+    /// Asks for the cluster's version, and hears what time it has.
+    pub(crate) async fn version_and_date(
+        &self,
+    ) -> Result<(KubernetesVersion, Option<String>), BoxError> {
         let ask = async {
             let mut request = Request::new(empty());
             request
@@ -145,21 +152,30 @@ impl ApiServer {
             if !status.is_success() {
                 return Err(format!("the API server answered {status}").into());
             }
+            let date = response.headers().get(header::DATE);
+            let date = date.and_then(|it| it.to_str().ok()).map(str::to_owned);
             let body = Limited::new(response.into_body(), MAX_VERSION_BYTES)
                 .collect()
                 .await?
                 .to_bytes();
             let version: Value = serde_json::from_slice(&body)?;
             let field = |name: &str| version[name].as_str().unwrap_or_default().to_owned();
-            Ok(KubernetesVersion {
+            let version = KubernetesVersion {
                 major: field("major"),
                 minor: field("minor"),
                 git_version: field("gitVersion"),
                 platform: field("platform"),
-            })
+            };
+            Ok((version, date))
         };
         tokio::time::timeout(VERSION_TIMEOUT, ask).await?
     }
+}
+
+/// The time of an HTTP header.
+pub(crate) fn date(header: Option<&str>) -> Option<jiff::Timestamp> {
+    let date = jiff::fmt::rfc2822::parse(header?).ok()?;
+    Some(date.timestamp())
 }
 
 /// No body at all.

@@ -17,6 +17,7 @@ pub mod backoff;
 pub mod config;
 pub mod configuration;
 mod convert;
+pub mod doctor;
 pub mod drain;
 mod kas;
 mod kubernetes;
@@ -24,6 +25,7 @@ pub mod metrics;
 pub mod module;
 pub mod modules;
 mod readiness;
+pub mod rights;
 pub mod telemetry;
 pub mod tunnel;
 

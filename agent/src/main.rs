@@ -1,7 +1,9 @@
 //! The agent's program; the library does the work.
 
+use std::process::ExitCode;
+
 use agent::config::{Args, Config};
-use agent::{app, modules, telemetry};
+use agent::{app, doctor, modules, telemetry};
 use anyhow::Context as _;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,16 +11,24 @@ use tokio::signal::unix::{SignalKind, signal};
 /// One thread keeps the memory small, two let a large body and small requests run side by side.
 const THREADS: usize = 2;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
-    let config = Config::try_from(Args::parse())?;
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("doctor") {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        return Ok(runtime.block_on(doctor::main(arguments.collect())));
+    }
+    let config = Config::try_from(Args::parse())?.with_proxy_of_environment()?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
         .build()?
-        .block_on(run(config))
+        .block_on(run(config))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

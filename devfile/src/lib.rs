@@ -12,7 +12,7 @@ pub mod flatten;
 pub mod limits;
 pub mod model;
 pub mod node;
-pub mod quantity;
+
 pub mod render;
 pub mod schema;
 pub mod source;
@@ -21,6 +21,7 @@ pub mod validate;
 mod variables;
 mod yaml;
 
+pub use ::model::quantity;
 pub use code::Code;
 pub use diagnostic::{Diagnostic, RuleSet, Severity};
 pub use flatten::{FlattenOptions, Flattened, flatten};

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use crate::model::{ComponentKind, Devfile};
 
 pub use dev_workspace::dev_workspace;
-pub use editor::{EDITOR_ENDPOINT, PlacedEditor};
+pub use editor::{EDITOR_ENDPOINT, PlacedEditor, main_container};
 pub(crate) use kubernetes::kubernetes_objects;
 pub(crate) use names::slug;
 pub use names::{cut_name, workspace_name};
@@ -36,6 +36,7 @@ pub use options::{
     StorageDefaults, WorkspaceUser,
 };
 pub(crate) use pod::IDLE;
+pub use resources::with_default_resources;
 
 /// What a renderer accepts but does not do, or does in another way than might be expected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

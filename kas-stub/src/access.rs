@@ -17,7 +17,6 @@ use std::{net::IpAddr, path::Path, sync::Arc, time::Instant};
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use jiff::Timestamp;
 use model::ActualState;
 use proto::remote_development::rpc::Target;
 use tokio_util::task::TaskTracker;
@@ -216,7 +215,7 @@ impl Access {
         }
         if workspace.life.actual != ActualState::Running {
             let unknown = self.workspaces.leaders().unknown_since(workspace.agent_id);
-            let now = Timestamp::now();
+            let now = self.workspaces.clock().now();
             let notice = pages::not_running(&workspace, unknown.is_none(), self.links(), now);
             return Err(refused("not_running", notice));
         }

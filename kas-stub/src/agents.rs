@@ -112,15 +112,21 @@ impl AgentServices {
             external_url,
         } = parts;
         let access = Access {
-            remote_development: Json::new(Arc::clone(&workspaces), full_interval, partial_interval),
+            remote_development: Json::new(
+                Arc::clone(&workspaces),
+                Arc::clone(&configurations),
+                full_interval,
+                partial_interval,
+            ),
         };
         let reconcile = Reconcile {
-            workspaces,
+            workspaces: Arc::clone(&workspaces),
             full_interval,
         };
         let configuration = Configuration {
             clusters: Arc::clone(&clusters),
             configurations,
+            workspaces: Arc::clone(&workspaces),
             presence: Arc::clone(&presence),
             external_url,
         };

@@ -12,6 +12,7 @@ mod sessions;
 mod tokens;
 mod users;
 mod whose;
+mod workspace_events;
 mod workspaces;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use crate::{
     oidc,
     proxy::Proxy,
     sign_in::{LINK_LENGTH, SignIn},
+    tls::Served,
     tunnel::Tunnels,
     workspaces::{Maker, Workspaces},
 };
@@ -68,7 +70,7 @@ pub(crate) struct Api {
     pub(crate) agent_url: Arc<str>,
     /// The domain under which workspaces have their hosts.
     pub(crate) workspaces_domain: Arc<str>,
-    pub(crate) trusted_pem: Arc<str>,
+    pub(crate) certificate: Arc<Served>,
     pub(crate) git_policy: Policy,
     pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) maker: Arc<Maker>,
@@ -114,7 +116,7 @@ impl Api {
             .route("/workspaces/{name}/start", post(workspaces::start))
             .route("/workspaces/{name}/stop", post(workspaces::stop))
             .route("/workspaces/{name}/restart", post(workspaces::restart))
-            .route("/workspaces/{name}/events", get(workspaces::events))
+            .route("/workspaces/{name}/events", get(workspace_events::events))
             .route("/workspaces/{name}/logs", get(logs::logs))
             .fallback(problem::no_such_path)
             .method_not_allowed_fallback(problem::no_such_method);
@@ -201,7 +203,8 @@ async fn server(
         "version": env!("CARGO_PKG_VERSION"),
         "external_url": &*api.external_url,
         "agent_url": &*api.agent_url,
-        "ca_certificate": &*api.trusted_pem,
+        "ca_certificate": &*api.certificate.trusted_pem(),
+        "private_ca": api.certificate.has_private_authority(),
     })))
 }
 

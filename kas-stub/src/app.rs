@@ -3,9 +3,9 @@
 mod people;
 
 use std::{
-    fs::{self, File},
+    fs,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -22,8 +22,10 @@ use crate::{
     agents::{AgentServices, AgentServicesParts, Clusters, Presence},
     api::{self, Api},
     audit::Audit,
+    authorities,
     config::ServeConfig,
     configuration::{Configurations, chain},
+    data_folder::{self, ACCESS_KEY, DATABASE, SOCKET},
     directory::{Directory, Passwords},
     fetch::Fetcher,
     git::{Git, guard::Policy},
@@ -33,17 +35,13 @@ use crate::{
     oidc,
     proxy::Proxy,
     sign_in::SignIn,
-    store::{SqliteStore, Store},
+    store::{SqliteStore, Store, backup},
     tls::{self, Tls},
     tunnel::Tunnels,
-    workspaces::{Maker, Workspaces, chosen_editor},
+    workspaces::{Editors, Keeper, Maker, Renderer, Workspaces},
 };
 use people::PeopleService;
 
-/// The administrator's socket in the data folder.
-pub(crate) const SOCKET: &str = "admin.sock";
-/// The key of the cookies for hosts of workspaces, in the data folder.
-const ACCESS_KEY: &str = "access.key";
 /// How often expired credentials are looked for: they end within this.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// How many of those between writes of when tokens were last used: once a minute.
@@ -69,8 +67,8 @@ pub struct Server {
     store: Arc<dyn Store>,
     stop_grace: Duration,
     socket: PathBuf,
-    /// Held as long as the server runs: two servers on one folder would not know of each other's writes.
-    _lock: File,
+    /// Held as long as the server runs.
+    _lock: data_folder::Lock,
 }
 
 /// Starts a server; when this returns, it listens.
@@ -89,30 +87,51 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         tls_san,
         tls_cert_file,
         tls_key_file,
+        tls_ca_file,
         allow_plaintext,
         git_allow_http,
         git_allow_private,
+        git_ca_file,
         workspaces: workspace_defaults,
         workspaces_domain,
         editors,
         oidc,
         log_format: _,
         log_level: _,
+        clock_ahead_file,
+        clock,
         timing,
     } = config;
-    let editor = chosen_editor(&editors)?;
-    let lock = prepare_folder(&data_dir)?;
+    let editors = Editors::load(&editors)?;
+    let lock = data_folder::take(&data_dir)?;
+    lock.check_whole()?;
     let lifetime = Lifetime {
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
         killing: CancellationToken::new(),
     };
 
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join("kas-stub.db")).await?);
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join(DATABASE)).await?);
     let (directory, first_start) = Directory::open(Arc::clone(&store)).await?;
     let directory = Arc::new(directory);
     let audit = Arc::new(Audit::open(Arc::clone(&store)).await?);
-    let workspaces = Arc::new(Workspaces::open(Arc::clone(&store)).await?);
+    let registries = workspace_defaults.registries.iter();
+    let registries = registries.map(ToString::to_string).collect();
+    let (full_interval, partial_interval) = (
+        Duration::from_secs(workspace_defaults.full_interval_s),
+        Duration::from_secs(workspace_defaults.partial_interval_s),
+    );
+    if let Some(file) = clock_ahead_file {
+        tracing::warn!(file = %file.display(), "the clock for workspaces is moved by a file; this is for tests only");
+        clock.read_ahead(&file).await;
+        let (stopping, following) = (lifetime.stopping.clone(), clock.clone().follow(file));
+        lifetime.tasks.spawn(async move {
+            stopping.run_until_cancelled(following).await;
+        });
+    }
+    let renderer = Arc::new(Renderer::new(workspace_defaults, editors));
+    let workspaces = Workspaces::open(Arc::clone(&store), Arc::clone(&renderer), clock.clone());
+    let workspaces = Arc::new(workspaces.await?);
 
     let agents = bind(agent_listen_address, "agents").await?;
     let people = bind(people_listen_address, "people").await?;
@@ -131,10 +150,21 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         .map_or_else(|| format!("grpcs://{agents_at}"), |url| url.to_string())
         .into();
     let provider = oidc::provider(oidc, &external_url)?;
-    let tls = Tls::load(&match (tls_cert_file, tls_key_file) {
-        (Some(certificate), Some(key)) => tls::Source::Given { certificate, key },
-        (None, _) | (_, None) => tls::Source::Own {
-            folder: data_dir.join("tls"),
+    let tls = Tls::load(match (tls_cert_file, tls_key_file) {
+        (Some(certificate), Some(key)) => tls::Source::Given {
+            certificate,
+            key,
+            authority: tls_ca_file,
+        },
+        (Some(_), None) => bail!("--tls-cert-file needs --tls-key-file"),
+        (None, Some(_)) => bail!("--tls-key-file needs --tls-cert-file"),
+        (None, None) if tls_ca_file.is_some() => {
+            bail!(
+                "--tls-ca-file needs --tls-cert-file: without, the server has an authority of its own"
+            )
+        }
+        (None, None) => tls::Source::Own {
+            folder: data_dir.join(data_folder::TLS),
             names: tls::server_names(
                 [agents_at.ip(), people_at.ip()],
                 tls_san
@@ -155,10 +185,17 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         allow_private: git_allow_private,
     };
     let git_cache = data_dir.join("git");
-    create_folder(&git_cache)?;
+    data_folder::create_folder(&git_cache)?;
     let (stop_grace, keepalive) = (timing.stop_grace, timing.keepalive);
-    let git = Arc::new(Git::new(git_cache, git_policy, timing.git_timeout));
-    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout);
+    let tls_poll_interval = timing.tls_poll_interval;
+    let authorities = authorities::load(
+        git_ca_file.as_deref(),
+        &std::path::absolute(git_cache.join("authorities.crt"))?,
+    )
+    .context("--git-ca-file")?;
+    let git = Git::new(git_cache, git_policy, timing.git_timeout, &authorities);
+    let git = Arc::new(git);
+    let fetcher = Fetcher::new(git_policy, timing.fetch_timeout, &authorities);
     let configurations = Arc::new(Configurations::new(
         Arc::clone(&store),
         Arc::clone(&git),
@@ -169,6 +206,15 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     for agent in directory.agents() {
         configurations.watch(&agent).await;
     }
+    let keeper = Keeper::new(
+        Arc::clone(&workspaces),
+        Arc::clone(&configurations),
+        Arc::clone(&directory),
+    );
+    let stopping = lifetime.stopping.clone();
+    lifetime.tasks.spawn(async move {
+        stopping.run_until_cancelled(keeper.run()).await;
+    });
     let sign_in = Arc::new(SignIn::new());
     let sign_in_link =
         first_start.then(|| api::sign_in_link(&sign_in, directory.administrator(), &external_url));
@@ -180,8 +226,8 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         presence: Arc::clone(&presence),
         tunnels: Arc::clone(&tunnels),
         workspaces: Arc::clone(&workspaces),
-        full_interval: Duration::from_secs(workspace_defaults.full_interval_s),
-        partial_interval: Duration::from_secs(workspace_defaults.partial_interval_s),
+        full_interval,
+        partial_interval,
         metrics: Arc::clone(&metrics),
         external_url: Arc::clone(&external_url),
     });
@@ -221,10 +267,10 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         external_url,
         agent_url,
         workspaces_domain,
-        trusted_pem: tls.trusted_pem,
+        certificate: Arc::clone(&tls.served),
         git_policy,
         workspaces,
-        maker: Arc::new(Maker::new(git, fetcher, workspace_defaults, editor)),
+        maker: Arc::new(Maker::new(git, fetcher, registries, renderer, clock)),
         proxy: Arc::clone(&proxy),
         access: Arc::clone(&access),
         stopping: lifetime.stopping.clone(),
@@ -300,6 +346,12 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         Arc::clone(&audit),
         lifetime.stopping.clone(),
     ));
+    lifetime.tasks.spawn(tls::keep_fresh(
+        tls.served,
+        tls_poll_interval,
+        metrics,
+        lifetime.stopping.clone(),
+    ));
 
     Ok(Server {
         agents: agents_at,
@@ -359,6 +411,23 @@ impl Server {
     }
 }
 
+/// Writes a backup of a server's data folder to a new file, as `kas-stub backup` does; a server may run on it.
+///
+/// # Errors
+/// When there is no server's data, or the file cannot be written.
+pub async fn back_up(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
+    Ok(backup::write(data_dir, file).await?)
+}
+
+/// Puts a backup in the place of what is in the data folder of a stopped server, as `kas-stub restore` does.
+///
+/// # Errors
+/// When a server runs, or the file is no backup.
+pub async fn restore(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
+    backup::restore(data_dir, file).await?;
+    Ok(())
+}
+
 async fn maintain(directory: Arc<Directory>, audit: Arc<Audit>, stopping: CancellationToken) {
     for round in 1_u32.. {
         let pause = tokio::time::sleep(MAINTENANCE_INTERVAL);
@@ -395,26 +464,4 @@ fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
     })?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
-}
-
-/// Makes the folder for us alone, and takes its lock.
-fn prepare_folder(folder: &Path) -> anyhow::Result<File> {
-    create_folder(folder)?;
-    let path = folder.join("lock");
-    let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-    if lock.try_lock().is_err() {
-        bail!(
-            "another server runs with the data folder {}",
-            folder.display()
-        );
-    }
-    Ok(lock)
-}
-
-fn create_folder(folder: &Path) -> anyhow::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("create folder {}", folder.display()))
 }

@@ -2,17 +2,20 @@
 
 mod administer;
 mod client;
+mod install;
+mod keep;
 mod kubeconfig;
 mod output;
 mod people;
 mod serve;
 mod workspaces;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::config::ServeConfig;
+use crate::config::{ServeConfig, file::with_defaults_of};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -35,7 +38,32 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server. Stop it with SIGTERM or Ctrl-C.
-    Serve(Box<ServeConfig>),
+    Serve {
+        /// A file with settings (YAML): each flag is a key, without its dashes. Flags and environment variables win over it.
+        #[arg(long, env = "KAS_STUB_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        settings: Box<ServeConfig>,
+    },
+    /// Write all that a server keeps (database, keys, certificates; not what can be fetched again) to one file, also while
+    /// it runs. The file is as secret as the data folder.
+    Backup {
+        /// The file, which must not exist yet; `-` for standard output.
+        file: PathBuf,
+        /// The server's data folder.
+        #[arg(long, env = "KAS_STUB_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+    /// Put a backup in the place of what a stopped server keeps; that is kept aside.
+    Restore {
+        /// The backup; `-` for standard input.
+        file: PathBuf,
+        /// The server's data folder.
+        #[arg(long, env = "KAS_STUB_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+    /// Do nothing until SIGTERM: holds a container in which to restore, while no server runs.
+    Idle,
     /// Make and look at agents.
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -113,6 +141,15 @@ enum AgentCommand {
     Show {
         /// The agent's name.
         name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print the commands that install the agent in its cluster: they make a token, put it into a Secret, and run Helm.
+    Install {
+        /// The agent's name.
+        name: String,
+        #[command(flatten)]
+        chart: install::ChartArgs,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -235,11 +272,16 @@ enum Output {
 
 /// Runs the command line; the process ends with this code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Serve(config) => serve::run(*config),
+    let result = parse(std::env::args_os().collect()).and_then(|cli| match cli.command {
+        Command::Serve {
+            config: _,
+            settings,
+        } => serve::run(*settings),
+        Command::Backup { file, data_dir } => keep::backup(&data_dir, &file),
+        Command::Restore { file, data_dir } => keep::restore(&data_dir, &file),
+        Command::Idle => keep::idle(),
         command => administer::run(command),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -249,10 +291,37 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Reads the command line; with `--config`, what that file says is the flags' default. Ends the process where clap does.
+fn parse(arguments: Vec<OsString>) -> anyhow::Result<Cli> {
+    let command = Cli::command();
+    // What is missing may be in the file.
+    let lenient = command.clone().ignore_errors(true);
+    let file = lenient
+        .try_get_matches_from(&arguments)
+        .ok()
+        .and_then(|matches| matches.subcommand_matches("serve").cloned())
+        .and_then(|serve| serve.get_one::<PathBuf>("config").cloned());
+    let command = match file {
+        None => command,
+        Some(path) => {
+            let mut read = Ok(());
+            let command = command.mut_subcommand("serve", |serve| {
+                let without = serve.clone();
+                with_defaults_of(&path, serve).unwrap_or_else(|error| {
+                    read = Err(error);
+                    without
+                })
+            });
+            read.with_context(|| format!("configuration file {}", path.display()))?;
+            command
+        }
+    };
+    let matches = command.get_matches_from(arguments);
+    Cli::from_arg_matches(&matches).map_err(|error| error.exit())
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -263,7 +332,10 @@ mod tests {
     #[test]
     fn flags_have_their_documented_defaults() {
         let cli = Cli::parse_from(["kas-stub", "serve", "--data-dir", "/d"]);
-        let Command::Serve(config) = cli.command else {
+        let Command::Serve {
+            settings: config, ..
+        } = cli.command
+        else {
             panic!("not serve");
         };
         assert_eq!(config.agent_listen_address.to_string(), "127.0.0.1:8150");
@@ -273,5 +345,26 @@ mod tests {
             "127.0.0.1:8151"
         );
         assert!(!config.allow_plaintext && !config.git_allow_http && !config.git_allow_private);
+    }
+
+    #[test]
+    fn a_configuration_file_may_have_what_has_to_be_given() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "data-dir: /from/the/file\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let parsed = |arguments: &[&str]| {
+            let arguments = arguments.iter().map(Into::into).collect();
+            parse(arguments)
+        };
+        let Command::Serve { settings, .. } = parsed(&["kas-stub", "serve", "--config", path])
+            .unwrap()
+            .command
+        else {
+            panic!("not serve");
+        };
+        assert_eq!(settings.data_dir.to_str(), Some("/from/the/file"));
+        let missing = parsed(&["kas-stub", "serve", "--config=/does/not/exist"]).unwrap_err();
+        let text = format!("{missing:#}");
+        assert!(text.contains("/does/not/exist"), "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! What `kas-stub serve` can be told. Read once; nothing else looks at the environment.
 
 mod editors;
+pub(crate) mod file;
 mod people;
 mod workspaces;
 
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-pub use crate::listener::Keepalive;
+pub use crate::{clock::Clock, listener::Keepalive};
 pub use editors::EditorSettings;
 pub use people::OidcSettings;
 pub use workspaces::WorkspaceDefaults;
@@ -79,23 +80,18 @@ pub struct ServeConfig {
     )]
     pub tls_san: Vec<String>,
 
-    /// A certificate chain (PEM) to use instead of the server's own CA.
-    #[arg(
-        long,
-        env = "KAS_STUB_TLS_CERT_FILE",
-        value_name = "FILE",
-        requires = "tls_key_file"
-    )]
+    /// A certificate chain (PEM) to use instead of the server's own CA, for both ports. It and its key are read again when
+    /// they change.
+    #[arg(long, env = "KAS_STUB_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
 
     /// The private key (PEM) of --tls-cert-file.
-    #[arg(
-        long,
-        env = "KAS_STUB_TLS_KEY_FILE",
-        value_name = "FILE",
-        requires = "tls_cert_file"
-    )]
+    #[arg(long, env = "KAS_STUB_TLS_KEY_FILE", value_name = "FILE")]
     pub tls_key_file: Option<PathBuf>,
+
+    /// The authority (PEM) of --tls-cert-file, if it is not one that everybody trusts: agents and people are told to.
+    #[arg(long, env = "KAS_STUB_TLS_CA_FILE", value_name = "FILE")]
+    pub tls_ca_file: Option<PathBuf>,
 
     /// Accept connections without TLS also where the listener is not on loopback.
     #[arg(long, env = "KAS_STUB_ALLOW_PLAINTEXT")]
@@ -108,6 +104,10 @@ pub struct ServeConfig {
     /// Let projects, and what devfiles refer to, be read from loopback, link-local and private addresses too.
     #[arg(long, env = "KAS_STUB_GIT_ALLOW_PRIVATE")]
     pub git_allow_private: bool,
+
+    /// More authorities (PEM) that may sign the certificates of Git servers and devfile registries, beside the system's.
+    #[arg(long, env = "KAS_STUB_GIT_CA_FILE", value_name = "FILE")]
+    pub git_ca_file: Option<PathBuf>,
 
     /// The domain below which every port of a workspace has a host, as PORT-WORKSPACE.DOMAIN. All its names must lead to
     /// the address that people connect to (browsers resolve *.localhost so by themselves).
@@ -136,6 +136,14 @@ pub struct ServeConfig {
     #[arg(long, env = "KAS_STUB_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 
+    /// For tests only: a file with the seconds that the clock for workspaces' lives is ahead, read again and again.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub clock_ahead_file: Option<PathBuf>,
+
+    /// The clock for workspaces' lives; tests move it.
+    #[arg(skip)]
+    pub clock: Clock,
+
     /// Times that tests shorten.
     #[arg(skip)]
     pub timing: Timing,
@@ -161,6 +169,8 @@ pub enum LogFormat {
 pub struct Timing {
     /// How often a project is asked for its newest commit, when no push hook says so earlier.
     pub git_poll_interval: Duration,
+    /// How often the files of the certificate are looked at.
+    pub tls_poll_interval: Duration,
     /// The longest that one run of git may take.
     pub git_timeout: Duration,
     /// The longest that reading one text that a devfile refers to may take.
@@ -177,6 +187,8 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             git_poll_interval: Duration::from_secs(60),
+            // A Secret's volume follows within a minute anyway.
+            tls_poll_interval: Duration::from_secs(10),
             git_timeout: Duration::from_secs(30),
             fetch_timeout: Duration::from_secs(15),
             find_tunnel: Duration::from_secs(20),
@@ -201,15 +213,19 @@ impl ServeConfig {
             tls_san: Vec::new(),
             tls_cert_file: None,
             tls_key_file: None,
+            tls_ca_file: None,
             allow_plaintext: false,
             git_allow_http: false,
             git_allow_private: false,
+            git_ca_file: None,
             workspaces_domain: Domain(DEFAULT_WORKSPACES_DOMAIN.into()),
             workspaces: WorkspaceDefaults::default(),
             editors: EditorSettings::default(),
             oidc: OidcSettings::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
+            clock_ahead_file: None,
+            clock: Clock::default(),
             timing: Timing::default(),
         }
     }

@@ -1,19 +1,20 @@
 //! The configuration of each agent: read from its Git project, judged, kept.
 //!
 //! One task for each agent with a project looks at the project's head every minute, and at once after a push hook. A
-//! file with a problem changes nothing but the error that people see: the last good one stays, over a restart too.
+//! section with a problem changes nothing but the error that people see: its last good value stays, over a restart too,
+//! and the other sections take effect.
 
 pub(crate) mod convert;
 mod record;
 mod watcher;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Timestamp;
-use model::configuration::{ConfigurationFile, Note, Problem};
+use model::configuration::{ConfigurationFile, Note, Problem, Section};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,7 +30,10 @@ pub(crate) const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 /// A configuration that may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Good {
+    /// The newest commit of which anything is in force.
     pub(crate) commit: String,
+    /// Sections that are older, because that commit's are wrong, with the commit that each is of.
+    pub(crate) older: Arc<BTreeMap<Section, String>>,
     pub(crate) configuration: Arc<ConfigurationFile>,
     pub(crate) notes: Arc<Vec<Note>>,
     pub(crate) applied_at: Timestamp,
@@ -61,12 +65,23 @@ pub(crate) struct Configurations {
     tasks: TaskTracker,
     stopping: CancellationToken,
     entries: Mutex<HashMap<u64, Arc<Entry>>>,
+    /// Counts changes of any agent's.
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
     states: watch::Sender<Arc<State>>,
     pushed: Notify,
+    /// Of all agents.
+    changes: watch::Sender<u64>,
+}
+
+impl Entry {
+    fn set(&self, state: State) {
+        self.states.send_replace(Arc::new(state));
+        self.changes.send_modify(|count| *count += 1);
+    }
 }
 
 impl Configurations {
@@ -84,6 +99,7 @@ impl Configurations {
             tasks,
             stopping,
             entries: Mutex::default(),
+            changes: watch::Sender::default(),
         }
     }
 
@@ -107,8 +123,10 @@ impl Configurations {
         let entry = Arc::new(Entry {
             states: watch::Sender::new(Arc::new(state)),
             pushed: Notify::new(),
+            changes: self.changes.clone(),
         });
         self.entries().insert(agent.id, Arc::clone(&entry));
+        self.changes.send_modify(|count| *count += 1);
         if let Some(Ok(project)) = project {
             let watcher = watcher::Watcher {
                 agent: Arc::clone(agent),
@@ -133,6 +151,11 @@ impl Configurations {
             // Between its creation and `watch` an agent has no state yet; the stream then ends and is opened again.
             None => watch::Sender::new(Arc::default()).subscribe(),
         }
+    }
+
+    /// Changes whenever what is known of any agent's configuration does.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     pub(crate) fn state(&self, agent: &Agent) -> Arc<State> {
@@ -162,6 +185,13 @@ impl Configurations {
 }
 
 impl State {
+    /// What the agent's file says of workspaces; none while that is not known. (The agent itself gets defaults then.)
+    pub(crate) fn known(&self) -> Option<&Good> {
+        let is_stand_in =
+            |good: &&Good| self.error.is_some() && good.workspaces_commit() == NO_COMMIT;
+        self.good.as_ref().filter(|good| !is_stand_in(good))
+    }
+
     /// The configuration of an agent without a file.
     fn without_commit(notes: Vec<Note>) -> Self {
         Self {
@@ -193,9 +223,21 @@ impl State {
 }
 
 impl Good {
+    /// Whether it is the very same, without a look at what it says.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.configuration, &other.configuration) && self.commit == other.commit
+    }
+
+    /// The commit that the section `remote_development` is of.
+    pub(crate) fn workspaces_commit(&self) -> &str {
+        let older = self.older.get(&Section::RemoteDevelopment);
+        older.unwrap_or(&self.commit)
+    }
+
     fn empty(commit: &str, notes: Vec<Note>) -> Self {
         Self {
             commit: commit.to_owned(),
+            older: Arc::default(),
             configuration: Arc::default(),
             notes: Arc::new(notes),
             applied_at: Timestamp::now(),

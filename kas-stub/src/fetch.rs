@@ -17,7 +17,10 @@ use hyper::body::{Body as _, Incoming};
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
-use crate::git::guard::{self, GuardError, Pinned, Policy};
+use crate::{
+    authorities::Authorities,
+    git::guard::{self, GuardError, Pinned, Policy},
+};
 
 /// The largest text, as a devfile's own (bytes).
 pub(crate) const MAX_BYTES: usize = devfile::limits::MAX_DOCUMENT_BYTES;
@@ -102,9 +105,9 @@ enum Answer {
 }
 
 impl Fetcher {
-    /// A fetcher that trusts the system's certificates and judges by a policy. `limit` is for one text.
-    pub(crate) fn new(policy: Policy, limit: Duration) -> Self {
-        Self::with(policy, policy.allow_http, limit, connect::system_roots())
+    /// A fetcher that judges by a policy. `limit` is for one text.
+    pub(crate) fn new(policy: Policy, limit: Duration, authorities: &Authorities) -> Self {
+        Self::with(policy, policy.allow_http, limit, authorities.tls.clone())
     }
 }
 

@@ -20,6 +20,8 @@ use tokio::{
 
 pub(crate) use guard::ProjectUrl;
 
+use crate::authorities::Authorities;
+
 /// Runs of git at a time, for all agents: each is a few processes and a network connection.
 const MAX_CONCURRENT: usize = 4;
 /// What is read of git's complaint.
@@ -65,15 +67,23 @@ pub(crate) struct Git {
     cache: PathBuf,
     policy: guard::Policy,
     timeout: Duration,
+    /// All authorities in one file; `None`: those that git knows by itself.
+    bundle: Option<PathBuf>,
     permits: Semaphore,
 }
 
 impl Git {
-    pub(crate) fn new(cache: PathBuf, policy: guard::Policy, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        cache: PathBuf,
+        policy: guard::Policy,
+        timeout: Duration,
+        authorities: &Authorities,
+    ) -> Self {
         Self {
             cache,
             policy,
             timeout,
+            bundle: authorities.bundle.clone(),
             permits: Semaphore::new(MAX_CONCURRENT),
         }
     }
@@ -195,6 +205,11 @@ impl Git {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(bundle) = &self.bundle {
+            command
+                .arg("-c")
+                .arg(format!("http.sslCAInfo={}", bundle.display()));
+        }
         if let Some(resolve) = pinned.and_then(guard::Pinned::curl_resolve) {
             command
                 .arg("-c")

@@ -19,15 +19,18 @@
 
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 
 mod access;
 mod agents;
 mod api;
 mod audit;
+mod authorities;
 mod authorization;
 mod configuration;
 mod connection_headers;
+mod data_folder;
 mod directory;
 mod fetch;
 mod git;

@@ -1,6 +1,7 @@
 //! Accepts connections and serves HTTP on them: TLS and plaintext on one port, told apart by the first byte. Agents may put
 //! their HTTP/2 connection into a WebSocket, on the same port too (`websocket`).
 
+mod first;
 mod io;
 mod websocket;
 
@@ -81,7 +82,8 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const MAX_HEADERS: usize = 128;
 /// HTTP/1's read buffer: bounds the head, and is the largest piece a body is read in.
 const HTTP1_BUFFER: usize = 64 * 1024;
-/// How long an HTTP/1 connection may take for a request's head, idling before it included (GitLab's server: idle 1 min).
+/// How long any connection may take for its first request, and one of HTTP/1 for each head, idling before it included
+/// (GitLab's server: idle 1 min).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// A peer that is silently gone is noticed after this and the timeout, and routers do not forget an idle connection.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -454,10 +456,15 @@ async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
+    let (service, unused) = first::notice(service);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        () = unused.for_long(HEAD_TIMEOUT) => {
+            tracing::debug!(listener = audience.name(), "connection without a request ended");
+            return;
+        }
         () = ending.due() => {
             connection.as_mut().graceful_shutdown();
             // Its GOAWAY is on its way before anything that waits is ended: the peer begins that anew elsewhere.

@@ -88,6 +88,8 @@ pub(crate) struct Metrics {
     connections_refused: Family<ListenerLabel, Counter>,
     retried: Counter<u64, AtomicU64>,
     opened: Family<OutcomeLabel, Counter>,
+    certificate_expires: Gauge,
+    certificate_bad: Gauge,
 }
 
 impl Metrics {
@@ -107,6 +109,8 @@ impl Metrics {
             connections_refused: Family::default(),
             retried: Counter::default(),
             opened: Family::default(),
+            certificate_expires: Gauge::default(),
+            certificate_bad: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -170,6 +174,16 @@ impl Metrics {
             "Requests to hosts of workspaces by outcome",
             metrics.opened.clone(),
         );
+        registry.register(
+            "certificate_expires_timestamp_seconds",
+            "When the server's certificate ends, in seconds since 1970",
+            metrics.certificate_expires.clone(),
+        );
+        registry.register(
+            "certificate_files_bad",
+            "1 while the files of the certificate hold what cannot be used, so that the one before is served on",
+            metrics.certificate_bad.clone(),
+        );
         Self {
             registry,
             ..metrics
@@ -217,6 +231,14 @@ impl Metrics {
         self.connections_refused
             .get_or_create(&ListenerLabel { listener })
             .inc();
+    }
+
+    pub(crate) fn certificate_expires(&self, at: i64) {
+        self.certificate_expires.set(at);
+    }
+
+    pub(crate) fn certificate_bad(&self, is: bool) {
+        self.certificate_bad.set(i64::from(is));
     }
 
     /// All of it, in the OpenMetrics text format.

@@ -3,9 +3,10 @@
 //! A record is a kind, an id and a JSON body; each write names the version it replaces, so that two writers cannot
 //! undo each other unseen. The types of the bodies belong to whoever writes them.
 
+pub(crate) mod backup;
 mod sqlite;
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use futures::future::BoxFuture;
 use tokio::sync::broadcast;
@@ -90,8 +91,18 @@ pub(crate) enum Error {
     },
     #[error("open database")]
     Open(#[source] sqlx::Error),
-    #[error("database is of version {found}, this program knows up to {known}")]
+    #[error(
+        "the database is of version {found}, and this program knows up to {known}: a newer kas-stub wrote it. Start that one \
+         again, or give this one a backup of its own version with `kas-stub restore`; the newer one left such a backup as \
+         before-version-….backup in the data folder when it changed the database"
+    )]
     TooNew { found: i64, known: i64 },
+    #[error("write {} before the database is changed to a newer form", path.display())]
+    BackUp {
+        path: PathBuf,
+        #[source]
+        source: Box<backup::Error>,
+    },
     #[error("write to database")]
     Append(#[source] sqlx::Error),
     #[error("read from database")]

@@ -1,5 +1,7 @@
 //! The server's certificate: given, or from a CA of its own that is made on the first start.
 
+mod served;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -16,8 +18,11 @@ use rcgen::{
 };
 use rustls::{
     ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, pem::PemObject as _},
 };
+
+use served::Files;
+pub(crate) use served::{Served, keep_fresh};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -36,8 +41,15 @@ pub(crate) enum Error {
     },
     #[error("make a certificate")]
     Make(#[source] rcgen::Error),
-    #[error("use the certificate")]
-    Use(#[source] rustls::Error),
+    #[error("the certificate in {} cannot be used with the key in {}", certificate.display(), key.display())]
+    Use {
+        certificate: PathBuf,
+        key: PathBuf,
+        #[source]
+        source: rustls::Error,
+    },
+    #[error("the certificate in {} cannot be read: {reason}", path.display())]
+    Certificate { path: PathBuf, reason: String },
     #[error("the name {0} in a certificate")]
     Name(String),
 }
@@ -48,7 +60,12 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub(crate) enum Source {
     /// Files of the operator's.
-    Given { certificate: PathBuf, key: PathBuf },
+    Given {
+        certificate: PathBuf,
+        key: PathBuf,
+        /// What clients have to be told to trust, if it is not what everybody trusts.
+        authority: Option<PathBuf>,
+    },
     /// The own CA, in this folder, with these names in the server's certificate.
     Own {
         folder: PathBuf,
@@ -61,47 +78,48 @@ pub(crate) enum Source {
 pub(crate) struct Tls {
     pub(crate) agents: Arc<ServerConfig>,
     pub(crate) people: Arc<ServerConfig>,
-    /// What clients are to trust, in PEM form: the own CA, or the given chain.
-    pub(crate) trusted_pem: Arc<str>,
+    pub(crate) served: Arc<Served>,
 }
 
 impl Tls {
-    pub(crate) fn load(source: &Source) -> Result<Self> {
-        let (certificate, key, trusted) = match source {
-            Source::Given { certificate, key } => {
-                (certificate.clone(), key.clone(), certificate.clone())
-            }
+    pub(crate) fn load(source: Source) -> Result<Self> {
+        let files = match source {
+            Source::Given {
+                certificate,
+                key,
+                authority,
+            } => Files {
+                certificate,
+                key,
+                authority,
+            },
             Source::Own { folder, names } => {
-                ensure_own(folder, names)?;
-                (
-                    folder.join("server.crt"),
-                    folder.join("server.key"),
-                    folder.join("ca.crt"),
-                )
+                ensure_own(&folder, &names)?;
+                Files {
+                    certificate: folder.join("server.crt"),
+                    key: folder.join("server.key"),
+                    authority: Some(folder.join("ca.crt")),
+                }
             }
         };
+        let served = Arc::new(Served::load(files)?);
+        // HTTP/1.1 for agents that come in a WebSocket.
+        let alpn = ["h2", "http/1.1"];
         Ok(Self {
-            // HTTP/1.1 for those that come in a WebSocket.
-            agents: server_config(&certificate, &key, &["h2", "http/1.1"])?,
-            people: server_config(&certificate, &key, &["h2", "http/1.1"])?,
-            trusted_pem: read(&trusted)?.into(),
+            agents: server_config(&served, &alpn),
+            people: server_config(&served, &alpn),
+            served,
         })
     }
 }
 
-fn server_config(certificate: &Path, key: &Path, alpn: &[&str]) -> Result<Arc<ServerConfig>> {
-    let chain = certificates(certificate)?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|source| Error::Pem {
-        path: key.to_owned(),
-        expected: "private key",
-        source,
-    })?;
+fn server_config(served: &Arc<Served>, alpn: &[&str]) -> Arc<ServerConfig> {
+    let resolver = Arc::clone(served);
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(chain, key_der)
-        .map_err(Error::Use)?;
+        .with_cert_resolver(resolver);
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 /// All certificates of a PEM file.
@@ -249,7 +267,7 @@ mod tests {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
-        Tls::load(&Source::Own {
+        Tls::load(Source::Own {
             folder: folder.to_owned(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
         })
@@ -263,10 +281,10 @@ mod tests {
         let first = own(folder, &["localhost"]);
         let certificate = read(&folder.join("server.crt")).unwrap();
         let same = own(folder, &["localhost"]);
-        assert_eq!(first.trusted_pem, same.trusted_pem);
+        assert_eq!(first.served.trusted_pem(), same.served.trusted_pem());
         assert_eq!(certificate, read(&folder.join("server.crt")).unwrap());
         let other = own(folder, &["localhost", "10.0.0.1"]);
-        assert_eq!(first.trusted_pem, other.trusted_pem);
+        assert_eq!(first.served.trusted_pem(), other.served.trusted_pem());
         assert_ne!(certificate, read(&folder.join("server.crt")).unwrap());
         for key in ["ca.key", "server.key"] {
             let mode = fs::metadata(folder.join(key)).unwrap().permissions().mode();

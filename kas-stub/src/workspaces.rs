@@ -13,34 +13,53 @@
 //!
 //! It does not talk to a cluster: an agent applies, and says what it sees.
 
+mod again;
 pub(crate) mod backend;
+mod change;
+pub(crate) mod choice;
 mod decide;
 pub(crate) mod editor;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 mod imports;
+mod index;
 pub(crate) mod json;
+mod keeper;
+pub(crate) mod limits;
 mod maker;
+pub(crate) mod quota;
 pub(crate) mod reconcile;
 mod render;
+mod rendering;
+pub(crate) mod settings;
 mod source;
 pub(crate) mod workspace;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use jiff::Timestamp;
-use model::{DesiredState, WorkspaceName};
+use model::WorkspaceName;
 use tokio::sync::watch;
 
-use crate::store::{self, Kind, Store, Write};
+use crate::{
+    clock::Clock,
+    configuration::Good,
+    store::{self, Kind, Store, Write},
+};
 use decide::{Decision, Report};
-pub(crate) use editor::chosen as chosen_editor;
+pub(crate) use editor::Editors;
 use events::Step;
+use index::{Entry, Index};
+pub(crate) use keeper::Keeper;
+use limits::{NOTICE, Rules};
 pub(crate) use maker::{MakeError, Maker, Request, ending, name_from};
+use quota::{Quota, Reached};
 use reconcile::{Leaders, Orphans};
+pub(crate) use rendering::Renderer;
+use settings::RenderedWith;
 use workspace::{Content, Workspace};
 
 /// Workspaces that are not terminated.
@@ -56,6 +75,13 @@ pub(crate) enum Error {
     Exists(WorkspaceName),
     #[error("the server keeps at most {MAX_WORKSPACES} workspaces")]
     TooMany,
+    #[error("{0}")]
+    Quota(Reached),
+    #[error("workspace {workspace} has a {object} in the shared namespace already")]
+    ObjectTaken {
+        object: String,
+        workspace: WorkspaceName,
+    },
     #[error("what is made of the devfile is larger than {} MiB", MAX_CONTENT_BYTES / 1024 / 1024)]
     TooLarge,
     #[error("there is no workspace named {0}")]
@@ -83,6 +109,8 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub(crate) struct Workspaces {
     store: Arc<dyn Store>,
+    clock: Clock,
+    renderer: Arc<Renderer>,
     index: RwLock<Index>,
     /// Held over a write to the store and its entry into the index, so that the index is never ahead.
     writing: tokio::sync::Mutex<()>,
@@ -92,25 +120,21 @@ pub(crate) struct Workspaces {
     wishes: Mutex<HashMap<u64, watch::Sender<u64>>>,
     leaders: Arc<Leaders>,
     orphans: Orphans,
-}
-
-#[derive(Debug, Default)]
-struct Index {
-    by_id: BTreeMap<String, Entry>,
-    /// A name is free again when its workspace is terminated; the newest has it.
-    by_name: BTreeMap<WorkspaceName, String>,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    workspace: Arc<Workspace>,
-    /// In the store.
-    version: u64,
+    /// No time limit terminates anything before this.
+    notice_until: Timestamp,
+    /// The same, of agents whose limit was made shorter since.
+    agents_notice_until: Mutex<HashMap<u64, Timestamp>>,
+    /// What is rendered with an agent's file, made once for each.
+    rendered_now: Mutex<HashMap<u64, (Good, Arc<RenderedWith>)>>,
 }
 
 impl Workspaces {
-    /// Reads the store.
-    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self> {
+    /// Reads the store. `renderer` renders again what is there.
+    pub(crate) async fn open(
+        store: Arc<dyn Store>,
+        renderer: Arc<Renderer>,
+        clock: Clock,
+    ) -> Result<Self> {
         let mut index = Index::default();
         for record in store.list(Kind::Workspace).await.map_err(Error::Store)? {
             let workspace: Workspace =
@@ -124,12 +148,17 @@ impl Workspaces {
             });
         }
         Ok(Self {
+            leaders: Arc::new(Leaders::new(clock.clone())),
+            notice_until: after_notice(clock.now()),
+            agents_notice_until: Mutex::default(),
+            rendered_now: Mutex::default(),
             store,
+            clock,
+            renderer,
             index: RwLock::new(index),
             writing: tokio::sync::Mutex::default(),
             changes: watch::Sender::default(),
             wishes: Mutex::default(),
-            leaders: Arc::default(),
             orphans: Orphans::default(),
         })
     }
@@ -169,6 +198,13 @@ impl Workspaces {
             .is_some_and(|it| it.workspace.agent_id == agent_id)
     }
 
+    /// Whether the agent still has something to do for a workspace.
+    pub(crate) fn has_any_of(&self, agent_id: u64) -> bool {
+        let index = self.read();
+        let mut workspaces = index.by_id.values().map(|it| &it.workspace);
+        workspaces.any(|it| it.agent_id == agent_id && !it.life.is_over())
+    }
+
     fn of_agent(&self, agent_id: u64) -> Vec<Arc<Workspace>> {
         let index = self.read();
         let workspaces = index.by_id.values().map(|it| &it.workspace);
@@ -190,6 +226,55 @@ impl Workspaces {
             id: id.to_owned(),
             source,
         })
+    }
+
+    /// What the lives of an agent's workspaces are measured against.
+    pub(crate) fn rules(&self, agent_id: u64, agent: &str, good: Good) -> Rules {
+        let by_agent = self
+            .agents_notice_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let own = by_agent.get(&agent_id).copied();
+        Rules {
+            agent: agent.to_owned(),
+            good,
+            notice_until: own.map_or(self.notice_until, |it| it.max(self.notice_until)),
+        }
+    }
+
+    /// What a workspace of this agent would be rendered with now.
+    pub(crate) fn rendered_now(&self, agent_id: u64, good: &Good) -> Arc<RenderedWith> {
+        let mut known = self
+            .rendered_now
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match known.get(&agent_id) {
+            Some((of, rendered)) if of.is_same(good) => Arc::clone(rendered),
+            Some(_) | None => {
+                let rendered = Arc::new(RenderedWith::of(good));
+                known.insert(agent_id, (good.clone(), Arc::clone(&rendered)));
+                rendered
+            }
+        }
+    }
+
+    /// From now on an agent's workspaces may end sooner than somebody could see.
+    fn give_notice(&self, agent_id: u64) {
+        let mut by_agent = self
+            .agents_notice_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        by_agent.insert(agent_id, after_notice(self.clock.now()));
+    }
+
+    /// Ids of what came, changed or went since this was asked last; at first all.
+    fn take_touched(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.write().touched)
+    }
+
+    /// What time it is for workspaces.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn leaders(&self) -> &Arc<Leaders> {
@@ -219,19 +304,36 @@ impl Workspaces {
         }
     }
 
-    /// Keeps a new workspace.
+    /// Whether a quota leaves room for one more; it may be taken a moment later.
+    pub(crate) fn check_quota(&self, agent_id: u64, owner: u64, quota: &Quota) -> Result<()> {
+        let index = self.read();
+        let all = index.by_id.values().map(|it| &*it.workspace);
+        quota.check(agent_id, owner, all).map_err(Error::Quota)
+    }
+
+    /// Keeps a new workspace. Asked in the same breath as it is written: two creations do not share the last place.
     pub(crate) async fn create(
         self: &Arc<Self>,
         mut workspace: Workspace,
         content: Content,
+        quota: Quota,
     ) -> Result<Arc<Workspace>> {
         let (at, life) = (workspace.created_at, &workspace.life);
         let (state, generation) = (life.desired, life.generation);
         workspace.events.add([
-            (at, Step::Desired { state, generation }),
+            (
+                at,
+                Step::Desired {
+                    state,
+                    generation,
+                    reason: None,
+                },
+            ),
             (at, Step::Actual { state: life.actual }),
         ]);
         self.writing(move |this| async move {
+            this.check_quota(workspace.agent_id, workspace.owner, &quota)?;
+            this.check_objects(&workspace)?;
             let mut writes = this.room_for(&workspace)?;
             let body = to_json(&content);
             if body.len() > MAX_CONTENT_BYTES {
@@ -268,6 +370,23 @@ impl Workspaces {
         .await
     }
 
+    /// Whether its objects are other ones than those of the workspaces that share its namespace.
+    fn check_objects(&self, workspace: &Workspace) -> Result<()> {
+        let others = self.of_agent(workspace.agent_id);
+        let mut others = others.iter().filter(|it| {
+            it.id != workspace.id && it.namespace == workspace.namespace && !it.life.is_over()
+        });
+        let taken = others.find_map(|other| {
+            let mut objects = workspace.shared_objects.iter();
+            let object = objects.find(|it| other.shared_objects.contains(it))?;
+            Some((object.clone(), other.name.clone()))
+        });
+        match taken {
+            None => Ok(()),
+            Some((object, workspace)) => Err(Error::ObjectTaken { object, workspace }),
+        }
+    }
+
     /// Whether one more fits, and the ends of those that make room.
     fn room_for(&self, workspace: &Workspace) -> Result<Vec<Write>> {
         let index = self.read();
@@ -297,34 +416,10 @@ impl Workspaces {
             };
             [
                 end(Kind::Workspace, it.version),
-                end(Kind::WorkspaceContent, 1),
+                end(Kind::WorkspaceContent, it.workspace.content_version),
             ]
         });
         Ok(ends.collect())
-    }
-
-    /// Wishes something else of a workspace.
-    pub(crate) async fn wish(
-        self: &Arc<Self>,
-        name: &str,
-        desired: DesiredState,
-    ) -> Result<Arc<Workspace>> {
-        let name = name.to_owned();
-        self.writing(move |this| async move {
-            let workspace = this.by_name(&name).ok_or(Error::Unknown(name))?;
-            if workspace.life.desired == DesiredState::Terminated
-                && desired != DesiredState::Terminated
-            {
-                return Err(Error::Terminated(workspace.name.clone()));
-            }
-            let now = Timestamp::now();
-            if let Some(decision) = decide::wish(&workspace.life, desired, now) {
-                this.keep(vec![(workspace.id.clone(), decision)]).await?;
-            }
-            this.by_id(&workspace.id)
-                .ok_or_else(|| Error::Missing(workspace.id.clone()))
-        })
-        .await
     }
 
     /// Takes what an agent says of its workspaces; one write for all.
@@ -350,58 +445,10 @@ impl Workspaces {
                 }
                 decided.insert(id, decision);
             }
-            this.keep(decided.into_iter().collect()).await
+            let changes = decided.into_iter().map(|(id, it)| (id, it.into()));
+            this.keep(changes.collect()).await
         })
         .await
-    }
-
-    /// Writes decisions, all or none.
-    async fn keep(&self, decided: Vec<(String, Decision)>) -> Result<()> {
-        if decided.is_empty() {
-            return Ok(());
-        }
-        let mut entries = Vec::with_capacity(decided.len());
-        let mut agents = Vec::new();
-        for (id, Decision { life, steps }) in decided {
-            let Some(Entry { workspace, version }) = self.read().by_id.get(&id).cloned() else {
-                continue;
-            };
-            let mut workspace = Workspace::clone(&workspace);
-            if workspace.life.generation != life.generation {
-                agents.push(workspace.agent_id);
-            }
-            if workspace.life.actual != life.actual {
-                tracing::info!(workspace = %workspace.name, actual = ?life.actual, desired = ?life.desired, "workspace state changed");
-            }
-            workspace.life = life;
-            workspace.events.add(steps);
-            entries.push(Entry {
-                workspace: Arc::new(workspace),
-                version,
-            });
-        }
-        let writes = entries
-            .iter()
-            .map(|it| write(&it.workspace, it.version))
-            .collect();
-        self.store.append(writes).await.map_err(Error::Store)?;
-        {
-            let mut index = self.write();
-            for Entry { workspace, version } in entries {
-                index.set(Entry {
-                    workspace,
-                    version: version + 1,
-                });
-            }
-        }
-        agents.dedup();
-        if agents.is_empty() {
-            self.notify(None);
-        }
-        for agent_id in agents {
-            self.notify(Some(agent_id));
-        }
-        Ok(())
     }
 
     fn notify(&self, agent_id: Option<u64>) {
@@ -439,36 +486,6 @@ impl Workspaces {
     }
 }
 
-impl Index {
-    fn set(&mut self, entry: Entry) {
-        let Entry { workspace, .. } = &entry;
-        let named = self
-            .by_name
-            .get(&workspace.name)
-            .and_then(|id| self.by_id.get(id));
-        // Of a name's workspaces at most one is not over, and it is the newest.
-        let is_newest = named.is_none_or(|it| it.workspace.created_at <= workspace.created_at);
-        if is_newest {
-            self.by_name
-                .insert(workspace.name.clone(), workspace.id.clone());
-        }
-        self.by_id.insert(workspace.id.clone(), entry);
-    }
-
-    fn remove(&mut self, id: &str) {
-        let Some(Entry { workspace, .. }) = self.by_id.remove(id) else {
-            return;
-        };
-        if self
-            .by_name
-            .get(&workspace.name)
-            .is_some_and(|newest| newest == id)
-        {
-            self.by_name.remove(&workspace.name);
-        }
-    }
-}
-
 fn write(workspace: &Workspace, expected_version: u64) -> Write {
     Write {
         kind: Kind::Workspace,
@@ -480,4 +497,9 @@ fn write(workspace: &Workspace, expected_version: u64) -> Write {
 
 fn to_json(record: &impl serde::Serialize) -> String {
     serde_json::to_string(record).expect("records have no map with other keys than strings")
+}
+
+/// The end of the notice that begins at a time.
+fn after_notice(from: Timestamp) -> Timestamp {
+    from.saturating_add(NOTICE).unwrap_or(Timestamp::MAX)
 }

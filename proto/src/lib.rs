@@ -90,3 +90,6 @@ pub const KUBERNETES_API_HEADER_EXTRA: &str =
 /// The type URL of `gitlab.agent.gitlab_access.rpc.HeaderExtra` inside `Any`.
 pub const GITLAB_ACCESS_HEADER_EXTRA: &str =
     "type.googleapis.com/gitlab.agent.gitlab_access.rpc.HeaderExtra";
+
+/// The metadata with which our server tells its version in its answer to GetConfiguration. GitLab's agent ignores it.
+pub const SERVER_VERSION_METADATA: &str = "remote-development-server-version";

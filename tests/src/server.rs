@@ -109,6 +109,8 @@ impl Server {
             // The Git server of the tests is plain HTTP at a private address.
             .args(["--git-allow-http", "--git-allow-private"])
             .args(["--workspace-clone-image", images::TOOLS])
+            .arg("--clock-ahead-file")
+            .arg(self.clock_file())
             .args(["--editor", self.editor]);
         let mut process = Process::spawn(&mut command, &self.log)?;
         process.wait_for_log("listening agents=", START_LIMIT)?;
@@ -124,6 +126,19 @@ impl Server {
         self.kill();
         self.editor = editor;
         self.start_again()
+    }
+
+    /// Moves the clock for workspaces' lives: so many hours ahead of this machine's.
+    ///
+    /// # Errors
+    /// When the file that it reads cannot be written.
+    pub fn set_clock_ahead(&self, hours: u32) -> Result<()> {
+        let seconds = u64::from(hours) * 3600;
+        Ok(std::fs::write(self.clock_file(), seconds.to_string())?)
+    }
+
+    fn clock_file(&self) -> PathBuf {
+        self.data_dir.join("clock-ahead")
     }
 
     /// `kill -9`.

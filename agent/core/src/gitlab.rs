@@ -248,15 +248,15 @@ impl Documents {
 }
 
 /// What makes an object a workspace's here: this agent keeps one inventory for each workspace.
-struct Marks<'a> {
-    place: &'a Place,
-    agent_id: i64,
-    id: &'a str,
+pub(crate) struct Marks<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) agent_id: i64,
+    pub(crate) id: &'a str,
 }
 
 impl Marks<'_> {
     /// The object with its marks: key, hash, text. What it says otherwise is judged with the rest of the workspace.
-    fn put_on(&self, mut object: Value) -> ((String, String), (String, Arc<str>)) {
+    pub(crate) fn put_on(&self, mut object: Value) -> ((String, String), (String, Arc<str>)) {
         let mut set = |part: &str, mark: &str, value: String, replaces: bool| {
             let metadata = &mut object["metadata"];
             if !metadata.is_object() || !(metadata[part].is_null() || metadata[part].is_object()) {

@@ -7,6 +7,7 @@ use agent_core::gitlab::Info;
 use agent_core::reconcile::{DeploymentTold, MAX_OBJECTS, MAX_WORKSPACE_BYTES, Report};
 use bytes::Bytes;
 use model::actual_state::DeploymentFacts;
+use model::configuration::ImagePullSecret;
 use model::{ActualState, DesiredState, FailureCode};
 use prost::Message as _;
 use proto::gitlab_access::rpc::HeaderExtra;
@@ -202,14 +203,7 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct RailsInfo {
     pub(crate) info: Info,
-    pub(crate) pull_secrets: Vec<PullSecret>,
-}
-
-/// Where a pull secret is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PullSecret {
-    pub(crate) name: String,
-    pub(crate) namespace: String,
+    pub(crate) pull_secrets: Vec<ImagePullSecret>,
 }
 
 /// Reads an answer.
@@ -272,16 +266,8 @@ fn info_from(info: Value) -> Result<RailsInfo, String> {
 }
 
 /// Both become part of a path.
-fn pull_secret_from(secret: &Value) -> Option<PullSecret> {
-    let text = |field: &str| secret[field].as_str().map(str::to_owned);
-    let secret = PullSecret {
-        name: text("name")?,
-        namespace: text("namespace")?,
-    };
-    let is_name = !secret.name.is_empty()
-        && secret.name.len() <= 253
-        && secret.name.split('.').all(super::is_dns_label);
-    (is_name && super::is_dns_label(&secret.namespace)).then_some(secret)
+fn pull_secret_from(secret: &Value) -> Option<ImagePullSecret> {
+    super::pull_secret(secret["name"].as_str()?, secret["namespace"].as_str()?)
 }
 
 /// The documents of a `config_to_apply`. An error never quotes them: there are Secrets among them.
@@ -428,7 +414,7 @@ mod tests {
             panic!("{answer:?}");
         };
         assert_eq!(read.info.actual, ActualState::Unknown);
-        let expected = PullSecret {
+        let expected = ImagePullSecret {
             name: "x".into(),
             namespace: "y".into(),
         };

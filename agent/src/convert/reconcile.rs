@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agent_core::pull_secrets::MAX_PULL_SECRETS;
 use agent_core::reconcile::{DesiredWorkspace, FailureStatus, Report};
+use model::configuration::ImagePullSecret;
 use model::{ActualState, DesiredState};
 use proto::remote_development::rpc as wire;
 
@@ -25,6 +27,7 @@ pub(crate) fn desired_from(workspace: wire::Workspace) -> Result<DesiredWorkspac
         desired_state,
         object_count: _,
         unchanged: _,
+        image_pull_secrets: _,
     } = workspace;
     let state = match wire::DesiredState::try_from(desired_state) {
         Ok(wire::DesiredState::Running) => DesiredState::Running,
@@ -111,4 +114,12 @@ fn actual_state_to(state: ActualState) -> wire::ActualState {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The pull secrets that the server names. Both parts become part of a path; what cannot is left out.
+pub(crate) fn pull_secrets_from(workspace: &wire::Workspace) -> Vec<ImagePullSecret> {
+    let named = workspace.image_pull_secrets.iter().take(MAX_PULL_SECRETS);
+    named
+        .filter_map(|it| super::pull_secret(&it.name, &it.namespace))
+        .collect()
 }

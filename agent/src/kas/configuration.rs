@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::reconnect::{DelayClass, MIN_SPACING, Outcome, delay_class};
+use model::version;
 use proto::agent_configuration::rpc::ConfigurationRequest;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::Client;
 use super::health::{Health, chain};
 use super::registration::Presence;
+use super::{Client, Opened};
 use crate::backoff::Delays;
-use crate::config::Keepalive;
+use crate::config::{Keepalive, VERSION};
 use crate::configuration::Configuration;
 use crate::convert;
 use crate::drain::Stop;
@@ -95,18 +96,27 @@ impl Follow {
             skip_register: true,
         };
         let mut call = std::pin::pin!(self.client.get_configuration(request));
-        let mut responses = tokio::select! {
+        let opened = tokio::select! {
             biased;
-            responses = &mut call => {
-                let responses = responses?;
+            opened = &mut call => {
+                let opened = opened?;
                 self.answered();
-                responses
+                opened
             }
             () = tokio::time::sleep(self.silent_answer()) => {
                 self.answered();
                 call.await?
             }
         };
+        let Opened {
+            server_version,
+            date: _,
+            mut responses,
+        } = opened;
+        let server = server_version.unwrap_or_default();
+        if let Some(warning) = version::skew(VERSION, &server) {
+            tracing::warn!(warning, server, "versions do not fit together");
+        }
         while let Some(response) = responses.message().await? {
             match convert::configuration::from_response(response) {
                 Some(configuration) => self.take(configuration),

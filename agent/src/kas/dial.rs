@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -21,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use tower::ServiceExt as _;
 
 use super::explain;
-use crate::config::{KasAddress, KasTls, Transport};
+use crate::config::{KasAddress, KasTls, Proxy, Transport};
 
 /// A bundle of all public authorities has 200 KiB.
 const MAX_CA_BYTES: u64 = 4 * 1024 * 1024;
@@ -65,6 +66,7 @@ pub(crate) struct Dialer {
     address: Arc<KasAddress>,
     /// Tries a name's addresses of the other family soon after the first, so that one that nobody answers at costs little.
     tcp: HttpConnector,
+    proxy: Option<Proxy>,
     tls: Option<Arc<Tls>>,
     /// What the handshake of a WebSocket asks for.
     websocket: Option<Arc<wstunnel::Target>>,
@@ -83,12 +85,14 @@ impl Dialer {
         address: &KasAddress,
         tls: &KasTls,
         headers: http::HeaderMap,
+        proxy: Option<Proxy>,
     ) -> Result<Self, TlsError> {
         let mut tcp = HttpConnector::new();
         // Small frames must not wait for the acknowledgement of earlier ones.
         tcp.set_nodelay(true);
         Ok(Self {
             tcp,
+            proxy,
             tls: if address.tls {
                 Some(Arc::new(Tls::try_new(address, tls)?))
             } else {
@@ -106,22 +110,42 @@ impl Dialer {
         })
     }
 
-    async fn dial(self) -> io::Result<TokioIo<Connection>> {
+    /// TCP, to the server itself or to what a proxy connects to it.
+    pub(crate) async fn reach(&self) -> io::Result<TcpStream> {
         let server = http::Uri::builder()
             .scheme("http")
             .authority(self.address.authority())
             .path_and_query("/")
             .build()
             .map_err(io::Error::other)?;
-        let stream = self.tcp.oneshot(server).await.map_err(io::Error::other)?;
-        let stream = stream.into_inner();
-        let stream = match self.tls {
+        let tcp = self.tcp.clone();
+        let stream = match &self.proxy {
+            None => tcp.oneshot(server).await.map_err(io::Error::other)?,
+            Some(proxy) => {
+                let mut tunnel = Tunnel::new(proxy.uri.clone(), tcp);
+                if let Some(authorization) = &proxy.authorization {
+                    tunnel = tunnel.with_auth(authorization.clone());
+                }
+                let connected = tunnel.oneshot(server).await;
+                connected.map_err(|error| explain::proxy(&error, proxy))?
+            }
+        };
+        Ok(stream.into_inner())
+    }
+
+    /// TLS, if the address is one of a TLS server.
+    pub(crate) async fn secure(&self, stream: TcpStream) -> io::Result<Stream> {
+        Ok(match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {
                 let stream = tls.connector().connect(tls.name.clone(), stream).await;
                 Stream::Tls(Box::new(stream.map_err(explain::tls)?))
             }
-        };
+        })
+    }
+
+    async fn dial(self) -> io::Result<TokioIo<Connection>> {
+        let stream = self.secure(self.reach().await?).await?;
         let connection = match self.websocket {
             None => Connection::Direct {
                 stream,
@@ -339,6 +363,16 @@ pub(crate) enum Connection {
         greeted: bool,
     },
     WebSocket(Box<wstunnel::Tunnel<Stream>>),
+}
+
+impl Stream {
+    /// The certificate that the server showed, DER.
+    pub(crate) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first(),
+        }
+    }
 }
 
 /// Calls the same method of whichever stream it is.

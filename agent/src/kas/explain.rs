@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use tonic::transport::channel::ResponseFuture;
 use wstunnel::ConnectError;
 
-use crate::config::{KasAddress, Transport};
+use crate::config::{KasAddress, Proxy, Transport};
 
 /// Longest redirect that is shown.
 const MAX_LOCATION: usize = 200;
@@ -38,9 +38,36 @@ pub(super) fn tls(error: io::Error) -> io::Error {
         )) => {
             "the server's certificate is of an authority that is not known here; give that in --kas-ca-cert-file"
         }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "the server's certificate is over; renew it there, or mend this machine's clock",
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => "the server's certificate is not valid yet; mend this machine's clock",
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => {
+            "the server's certificate is for another name; use that in --kas-address or --kas-tls-server-name, or add this one on the server (kas-stub serve --tls-san)"
+        }
         _ => return error,
     };
     io::Error::new(error.kind(), format!("{explanation} ({error})"))
+}
+
+/// The proxy of the environment did not connect us. The library does not export its error's type, only its texts; a test
+/// sees to it that they are these.
+pub(super) fn proxy(error: &(dyn std::error::Error + 'static), proxy: &Proxy) -> io::Error {
+    let text = error.to_string();
+    let why = if text.ends_with("proxy authorization required") {
+        "wants credentials: HTTPS_PROXY may be http://USER:PASSWORD@HOST:PORT".to_owned()
+    } else if text.ends_with("unsuccessful") {
+        "refuses to connect to the server; it has to allow CONNECT to its host and port, or NO_PROXY has to name the host"
+            .to_owned()
+    } else {
+        let error = super::health::chain(error);
+        return io::Error::other(format!("the proxy {} cannot be used: {error}", proxy.uri));
+    };
+    io::Error::other(format!("the proxy {} {why}", proxy.uri))
 }
 
 /// The handshake of a WebSocket failed.

@@ -38,6 +38,10 @@ struct State {
     log: Vec<(&'static str, Key, Value)>,
     /// Methods and paths of what changed something, leases apart.
     writes: Vec<String>,
+    /// Paths of what was read.
+    reads: Vec<String>,
+    /// What was applied, as it came.
+    bodies: Vec<String>,
 }
 
 impl State {
@@ -144,6 +148,34 @@ impl Objects {
         self.state.lock().unwrap().writes.clone()
     }
 
+    /// Paths of what was read so far.
+    pub(crate) fn reads(&self) -> Vec<String> {
+        self.state.lock().unwrap().reads.clone()
+    }
+
+    /// What was applied so far, as it came.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        self.state.lock().unwrap().bodies.clone()
+    }
+
+    /// Takes an object away, as its namespace's administrator would.
+    pub(crate) fn remove(&self, plural: &str, namespace: &str, name: &str) {
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.change(|state| state.remove(&key));
+    }
+
+    /// Whether the agent has bound its role in a namespace: all that this server knows of rights.
+    fn review(&self, body: &Value) -> Response<Body> {
+        let attributes = &body["spec"]["resourceAttributes"];
+        let namespace = attributes["namespace"].as_str().unwrap_or_default();
+        let state = self.state.lock().unwrap();
+        let allowed = state
+            .objects
+            .keys()
+            .any(|key| key.0 == "rolebindings" && key.1 == namespace);
+        whole(201, &json!({"status": {"allowed": allowed}}))
+    }
+
     /// What a controller would say of a Deployment that is there.
     pub(crate) fn set_deployment(&self, name: &str, available: u64, progressing: &str) {
         let namespace = format!("gl-rd-ns-{name}");
@@ -194,9 +226,19 @@ impl Objects {
         let Ok(body) = body.collect().await else {
             return status(400);
         };
-        let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+        let body = body.to_bytes();
+        if parts.method == Method::PATCH {
+            let text = String::from_utf8_lossy(&body).into_owned();
+            self.state.lock().unwrap().bodies.push(text);
+        }
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if plural == "selfsubjectaccessreviews" {
+            return self.review(&body);
+        }
         let key = (plural.clone(), namespace, name);
-        if parts.method != Method::GET && plural != "leases" {
+        if parts.method == Method::GET {
+            self.state.lock().unwrap().reads.push(path);
+        } else if plural != "leases" {
             let write = format!("{} {path}", parts.method);
             self.state.lock().unwrap().writes.push(write);
         }

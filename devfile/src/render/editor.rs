@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::lifecycle::Plan;
+use super::lifecycle::{self, Plan};
 use super::{Editor, Notes, RenderError, RenderOptions, network, projects};
 use crate::model::{Attributes, Component, Container, Devfile, Endpoint};
 use crate::quantity::Quantity;
@@ -50,13 +50,7 @@ pub(super) fn place<'a>(
         return Ok(None);
     };
     check_endpoints(devfile, editor)?;
-    let candidates: Vec<(&Component, &Container)> = devfile
-        .containers()
-        .filter(|(component, container)| {
-            !plan.init_only.contains(component.name.as_str()) && !container.has_dedicated_pod()
-        })
-        .collect();
-    let Some((component, container)) = choose(&candidates, plan) else {
+    let Some((component, container)) = choose(&candidates(devfile, plan), plan) else {
         notes.add(
             "components",
             "no editor is brought in",
@@ -100,6 +94,24 @@ pub(super) fn place<'a>(
         init_container: free_name(INIT_CONTAINER, &names),
     };
     Ok(Some((placement, placed)))
+}
+
+/// The component whose container people work in: the one that gets the editor where there is one.
+#[must_use]
+pub fn main_container(devfile: &Devfile) -> Option<&str> {
+    let plan = lifecycle::plan(devfile, &mut Notes::default());
+    let candidates = candidates(devfile, &plan);
+    let chosen = choose(&candidates, &plan).or(candidates.first().copied());
+    chosen.map(|(component, _)| component.name.as_str())
+}
+
+/// Containers of the main Pod that run after the start.
+fn candidates<'a>(devfile: &'a Devfile, plan: &Plan<'_>) -> Vec<(&'a Component, &'a Container)> {
+    let all = devfile.containers();
+    all.filter(|(component, container)| {
+        !plan.init_only.contains(component.name.as_str()) && !container.has_dedicated_pod()
+    })
+    .collect()
 }
 
 fn choose<'a>(

@@ -46,6 +46,13 @@ pub struct RenderOptions {
     pub image_pull_secrets: Vec<String>,
     /// When images are pulled; none leaves it to the cluster.
     pub image_pull_policy: Option<String>,
+    /// Runtime class of Pods; none takes the cluster's default. Where one is set, overrides cannot choose another.
+    pub runtime_class: Option<String>,
+    /// Pods run in a user namespace of their own.
+    pub user_namespaces: bool,
+    /// Processes of the workspace's containers may gain privileges, as `sudo` does. They keep the capabilities that the
+    /// runtime gives by default then, without which it could not.
+    pub allow_privilege_escalation: bool,
     /// Who clones projects; none leaves the folder empty.
     pub project_clone: Option<ProjectClone>,
     /// What pod-overrides and container-overrides may set, and which objects a devfile may bring.
@@ -77,6 +84,9 @@ impl RenderOptions {
             service_account: None,
             image_pull_secrets: Vec::new(),
             image_pull_policy: None,
+            runtime_class: None,
+            user_namespaces: false,
+            allow_privilege_escalation: false,
             project_clone: None,
             policy: OverridePolicy::default(),
             name,

@@ -74,7 +74,14 @@ pub(super) fn pod(
                 ("spec", Value::Object(fields)) => {
                     for (field, value) in fields {
                         let path = format!("{path}.{field}");
-                        if options.policy.pod_fields.contains(&field) {
+                        let is_set = field == "runtimeClassName" && options.runtime_class.is_some();
+                        if is_set {
+                            notes.add(
+                                path,
+                                "it is left out",
+                                "workspaces here have one of their own",
+                            );
+                        } else if options.policy.pod_fields.contains(&field) {
                             merge_field(spec, &field, value, &path, notes);
                         } else {
                             notes.add(path, "it is left out", "the field may not be overridden");

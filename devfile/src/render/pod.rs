@@ -218,6 +218,12 @@ impl Parts<'_> {
         if let Some(account) = &options.service_account {
             spec.insert("serviceAccountName".into(), account.clone().into());
         }
+        if let Some(class) = &options.runtime_class {
+            spec.insert("runtimeClassName".into(), class.clone().into());
+        }
+        if options.user_namespaces {
+            spec.insert("hostUsers".into(), false.into());
+        }
         if !options.image_pull_secrets.is_empty() {
             let secrets: Vec<Value> = options
                 .image_pull_secrets
@@ -316,13 +322,14 @@ impl Parts<'_> {
         if !mounts.is_empty() {
             value.insert("volumeMounts".into(), mounts.into());
         }
-        value.insert(
-            "securityContext".into(),
-            json!({
+        let security = match options.allow_privilege_escalation {
+            true => json!({"allowPrivilegeEscalation": true}),
+            false => json!({
                 "allowPrivilegeEscalation": false,
                 "capabilities": {"drop": ["ALL"]},
             }),
-        );
+        };
+        value.insert("securityContext".into(), security);
         value
     }
 

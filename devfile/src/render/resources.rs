@@ -40,6 +40,28 @@ pub(super) fn resources(container: &Container, defaults: &ResourceDefaults) -> V
     json!(resources)
 }
 
+/// Writes the defaults into a container where it says nothing itself.
+pub fn with_default_resources(container: &mut Container, defaults: &ResourceDefaults) {
+    let (memory_request, memory_limit) = pair(
+        container.memory_request.as_deref(),
+        container.memory_limit.as_deref(),
+        defaults.memory_request.as_deref(),
+        defaults.memory_limit.as_deref(),
+    );
+    let (cpu_request, cpu_limit) = pair(
+        container.cpu_request.as_deref(),
+        container.cpu_limit.as_deref(),
+        defaults.cpu_request.as_deref(),
+        defaults.cpu_limit.as_deref(),
+    );
+    let [memory_request, memory_limit, cpu_request, cpu_limit] =
+        [memory_request, memory_limit, cpu_request, cpu_limit].map(|it| it.map(str::to_owned));
+    container.memory_request = memory_request;
+    container.memory_limit = memory_limit;
+    container.cpu_request = cpu_request;
+    container.cpu_limit = cpu_limit;
+}
+
 fn pair<'a>(
     request: Option<&'a str>,
     limit: Option<&'a str>,

@@ -90,8 +90,8 @@ impl Access {
         let remote_development = &self.remote_development;
         match route {
             Route::Prerequisites => {
-                let body = remote_development.prerequisites();
-                Ok(Ok((StatusCode::OK, Body::Whole(body))))
+                let body = remote_development.prerequisites(&call.agent).await;
+                Ok(body.map(|body| (StatusCode::OK, Body::Whole(body))))
             }
             Route::Reconcile => {
                 // The turn first: so an agent has one body in memory, however many requests it sends.

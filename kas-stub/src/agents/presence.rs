@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use model::version;
 use proto::entity::AgentMeta;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ pub(crate) struct Pod {
     pub(crate) version: String,
     pub(crate) kubernetes_version: String,
     pub(crate) connected_at: Timestamp,
+    /// What does not fit together: the agent's version and ours, or its and the cluster's.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A Pod counts as connected while it has a configuration stream open, which every agent keeps. Registration repeats
@@ -113,6 +116,13 @@ impl Presence {
 }
 
 impl Connection {
+    /// What does not fit together.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let agents = self.presence.agents();
+        let pod = agents.get(&self.agent_id).and_then(|it| it.get(&self.key));
+        pod.map_or_else(Vec::new, |connected| connected.pod.warnings.clone())
+    }
+
     pub(super) fn pod_name(&self) -> &str {
         &self.key.1
     }
@@ -126,6 +136,7 @@ impl Connected {
             version,
             kubernetes_version,
             connected_at,
+            warnings: _,
         } = pod(meta);
         let known = std::mem::take(&mut self.pod.kubernetes_version);
         self.pod = Pod {
@@ -138,7 +149,9 @@ impl Connected {
                 kubernetes_version
             },
             connected_at: connected_at.min(self.pod.connected_at),
+            warnings: Vec::new(),
         };
+        self.pod.warnings = warnings(&self.pod);
     }
 }
 
@@ -175,7 +188,14 @@ fn pod(meta: &AgentMeta) -> Pod {
         kubernetes_version: kubernetes
             .map_or_else(String::new, |version| text(&version.git_version)),
         connected_at: Timestamp::now(),
+        warnings: Vec::new(),
     }
+}
+
+fn warnings(pod: &Pod) -> Vec<String> {
+    let skew = version::skew(&pod.version, env!("CARGO_PKG_VERSION"));
+    let cluster = version::kubernetes(&pod.kubernetes_version);
+    skew.into_iter().chain(cluster).collect()
 }
 
 fn text(text: &str) -> String {
@@ -217,6 +237,25 @@ mod tests {
         drop(second);
         assert_eq!(presence.pods(1), []);
         assert_eq!(presence.counts(), (0, 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_shown_with_the_pod() {
+        let presence = Arc::new(Presence::default());
+        let mut old = meta("a", None).unwrap();
+        old.version = "v0.9.0".into();
+        let connection = presence.connect(1, Some(old.clone())).unwrap();
+        assert!(connection.warnings()[0].contains("upgrade the server"));
+        old.kubernetes_version = meta("a", Some("v1.20.0")).unwrap().kubernetes_version;
+        presence.register(1, Some(old));
+        let warnings = &presence.pods(1)[0].warnings;
+        assert!(warnings.len() == 2 && warnings[1].contains("Kubernetes 1.20"));
+        let fits = meta("b", Some("v1.33.0")).map(|meta| AgentMeta {
+            version: env!("CARGO_PKG_VERSION").into(),
+            ..meta
+        });
+        let fits = presence.connect(1, fits).unwrap();
+        assert!(fits.warnings().is_empty());
     }
 
     #[test]

@@ -14,18 +14,20 @@ use proto::{
     reverse_tunnel::rpc::{ConnectRequest, reverse_tunnel_server::ReverseTunnel},
 };
 use tokio::sync::watch;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{AgentCall, Clusters, Presence, presence::Connection};
 use crate::{
     configuration::{Configurations, Good, State, convert},
     tunnel::{ConnectStream, Inbound, Tunnels},
+    workspaces::Workspaces,
 };
 
 #[derive(Debug)]
 pub(super) struct Configuration {
     pub(super) clusters: Arc<Clusters>,
     pub(super) configurations: Arc<Configurations>,
+    pub(super) workspaces: Arc<Workspaces>,
     pub(super) presence: Arc<Presence>,
     pub(super) external_url: Arc<str>,
 }
@@ -53,6 +55,7 @@ struct ConfigurationStream {
     states: watch::Receiver<Arc<State>>,
     last_commit: String,
     external_url: Arc<str>,
+    workspaces: Arc<Workspaces>,
     connection: Connection,
 }
 
@@ -73,11 +76,15 @@ impl AgentConfiguration for Configuration {
         let request = request.into_inner();
         let connection = self.presence.connect(call.agent.id, request.agent_meta)?;
         tracing::info!(agent = %call.agent.name, pod = %connection.pod_name(), "agent connected");
+        for warning in connection.warnings() {
+            tracing::warn!(agent = %call.agent.name, pod = %connection.pod_name(), warning, "versions do not fit together");
+        }
         let stream = ConfigurationStream {
             states: self.configurations.subscribe(&call.agent),
             call,
             last_commit: request.commit_id,
             external_url: Arc::clone(&self.external_url),
+            workspaces: Arc::clone(&self.workspaces),
             connection,
         };
         let responses = futures::stream::unfold(Some(stream), |stream| async move {
@@ -87,7 +94,12 @@ impl AgentConfiguration for Configuration {
                 Err(status) => Some((Err(status), None)),
             }
         });
-        Ok(Response::new(Box::pin(responses)))
+        let mut response = Response::new(Box::pin(responses) as Self::GetConfigurationStream);
+        response.metadata_mut().insert(
+            proto::SERVER_VERSION_METADATA,
+            MetadataValue::from_static(env!("CARGO_PKG_VERSION")),
+        );
+        Ok(response)
     }
 }
 
@@ -99,6 +111,7 @@ impl ConfigurationStream {
             states,
             last_commit,
             external_url,
+            workspaces,
             connection: _,
         } = self;
         let differs = |state: &Arc<State>| {
@@ -114,7 +127,12 @@ impl ConfigurationStream {
                 let good: Good = state.ok()?.good.clone()?;
                 last_commit.clone_from(&good.commit);
                 Some(Ok(ConfigurationResponse {
-                    configuration: Some(convert::configuration(&call.agent, &good, external_url)),
+                    configuration: Some(convert::configuration(
+                        &call.agent,
+                        &good,
+                        external_url,
+                        workspaces.has_any_of(call.agent.id),
+                    )),
                     commit_id: good.commit,
                 }))
             }

@@ -1,6 +1,6 @@
 //! `/api/v1/agents`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -9,7 +9,10 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use jiff::Timestamp;
-use model::{agent_name::AgentName, configuration::Note};
+use model::{
+    agent_name::AgentName,
+    configuration::{Note, Section},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -21,7 +24,10 @@ use crate::{
     directory::{Agent, Token, TokenOwner},
     git::ProjectUrl,
     membership,
-    workspaces::reconcile::{AgentOrphans, Leader},
+    workspaces::{
+        choice::{Choices, choices},
+        reconcile::{AgentOrphans, Leader},
+    },
 };
 
 /// A push hook's body is not looked at; Git servers put the commits of the push in it.
@@ -58,6 +64,8 @@ pub(super) struct AgentView {
     tunnels: TunnelsView,
     pub(super) configuration: ConfigurationView,
     tokens: Vec<TokenView>,
+    /// What workspaces can be made with; null while its configuration is not known.
+    pub(super) workspaces: Option<Choices>,
     /// The Pod that reconciles workspaces.
     leader: Option<Leader>,
     /// Workspaces in its cluster that this server does not know; nothing is done to them.
@@ -73,6 +81,8 @@ struct TunnelsView {
 #[derive(Debug, Serialize)]
 pub(super) struct ConfigurationView {
     pub(super) commit: Option<String>,
+    /// Sections that an older commit's value is in force of, since the newest's are wrong; none: the default.
+    older: BTreeMap<Section, Option<String>>,
     applied_at: Option<Timestamp>,
     pub(super) error: Option<ConfigurationError>,
     notes: Vec<Note>,
@@ -123,6 +133,7 @@ pub(super) fn view(api: &Api, caller: &Caller, agent: &Agent) -> AgentView {
             commit: good
                 .map(|good| good.commit.clone())
                 .filter(|commit| commit != NO_COMMIT),
+            older: good.map_or_else(BTreeMap::new, older_sections),
             applied_at: good.map(|good| good.applied_at),
             error: state.error.clone(),
             notes: good.map_or_else(Vec::new, |good: &Good| good.notes.to_vec()),
@@ -131,12 +142,23 @@ pub(super) fn view(api: &Api, caller: &Caller, agent: &Agent) -> AgentView {
             true => token_views(api, agent),
             false => Vec::new(),
         },
+        workspaces: state
+            .known()
+            .map(|good| choices(&good.configuration.remote_development, api.maker.editors())),
         leader: api.workspaces.leaders().leader(agent.id),
         orphans: match caller.may(Action::ManageOrphans, resource) {
             true => api.workspaces.orphans().of(agent.id),
             false => AgentOrphans::default(),
         },
     }
+}
+
+fn older_sections(good: &Good) -> BTreeMap<Section, Option<String>> {
+    let older = good.older.iter().map(|(section, commit)| {
+        let commit = Some(commit.clone()).filter(|it| it != NO_COMMIT);
+        (*section, commit)
+    });
+    older.collect()
 }
 
 fn token_views(api: &Api, agent: &Agent) -> Vec<TokenView> {

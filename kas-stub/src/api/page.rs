@@ -6,13 +6,18 @@ pub(crate) mod filters;
 pub(super) mod live;
 pub(super) mod sign_in;
 pub(super) mod wanted;
+mod words;
 pub(super) mod workspaces;
+
+use std::any::Any;
 
 use askama::Template;
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
+
+use jiff::Timestamp;
 
 use super::Problem;
 
@@ -55,7 +60,13 @@ struct Message<'a> {
 
 /// A template as an answer.
 fn show(status: StatusCode, template: &impl Template) -> Response {
-    match template.render() {
+    show_at(Timestamp::now(), status, template)
+}
+
+/// As [`show`], at this time of the server's clock.
+fn show_at(now: Timestamp, status: StatusCode, template: &impl Template) -> Response {
+    let now: &dyn Any = &now;
+    match template.render_with_values(&(filters::NOW, now)) {
         Ok(text) => (status, Html(text)).into_response(),
         Err(error) => {
             tracing::error!(%error, "page cannot be rendered");

@@ -1,15 +1,13 @@
 //! `/api/v1/workspaces`.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
-    response::sse::{Event, KeepAlive, Sse},
+    http::StatusCode,
 };
-use futures::Stream;
 use jiff::Timestamp;
 use model::{ActualState, DesiredState, WorkspaceName};
 use serde::{Deserialize, Serialize};
@@ -23,21 +21,22 @@ use super::{
 };
 use crate::{
     authorization::Action,
-    configuration::chain,
-    directory::{Agent, Cut},
+    configuration::{Good, chain},
+    directory::Agent,
     workspaces::{
         self, MakeError, Request,
         backend::BackendKind,
+        choice::{Asked, Refused, choose},
         editor::WorkspaceEditor,
         endpoints::url,
+        limits::{NextChange, next_change},
         name_from,
+        quota::Quota,
         reconcile::Orphan,
+        settings::{Against, against, applies},
         workspace::{Content, FailureSeen, Note, Workspace},
     },
 };
-
-/// How often an idle stream of events shows that it is alive; proxies close what is silent for a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// What somebody asks for who wants a workspace.
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +52,12 @@ pub(super) struct CreateWorkspace {
     pub(super) agent: Option<String>,
     #[serde(default)]
     pub(super) backend: Option<String>,
+    /// One of those that the agent's configuration allows, or `none`.
+    #[serde(default)]
+    pub(super) editor: Option<String>,
+    /// One of the classes of the agent's configuration.
+    #[serde(default)]
+    pub(super) class: Option<String>,
     #[serde(default)]
     pub(super) name: Option<String>,
     /// Id of an orphan of the agent that this workspace takes over, with its volumes.
@@ -80,6 +85,8 @@ pub(super) struct WorkspaceView {
     pub(super) commit: String,
     pub(super) devfile_path: String,
     pub(super) editor: Option<WorkspaceEditor>,
+    /// The size it was made in; null: as its devfile says.
+    pub(super) class: Option<String>,
     pub(super) desired_state: DesiredState,
     pub(super) desired_state_changed_at: Timestamp,
     pub(super) actual_state: ActualState,
@@ -88,6 +95,10 @@ pub(super) struct WorkspaceView {
     pub(super) applied_generation: u64,
     pub(super) failures: Vec<FailureSeen>,
     pub(super) created_at: Timestamp,
+    /// What becomes of it by itself; null: it stays as it is.
+    pub(super) next_change: Option<NextChange>,
+    /// What it was rendered with, against the agent's configuration file as it is now; null while that is not known.
+    pub(super) configuration: Option<Against>,
     pub(super) endpoints: Vec<EndpointView>,
     /// Where its editor is; null without one.
     pub(super) editor_url: Option<String>,
@@ -115,10 +126,18 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         source,
         endpoints,
         editor,
+        class,
+        pull_secrets: _,
+        shared_objects: _,
+        rendered_with,
+        not_applied: _,
+        content_version: _,
         created_at,
         life,
         events: _,
     } = workspace.clone();
+    let agent = api.directory.agent_by_id(agent_id);
+    let good = agent.as_ref().and_then(|agent| good_of(api, agent));
     let endpoints: Vec<_> = endpoints
         .into_iter()
         .map(|it| EndpointView {
@@ -138,10 +157,17 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         id,
         name: name.to_string(),
         owner: api.directory.user(owner).map(|it| it.name.to_string()),
-        agent: api
-            .directory
-            .agent_by_id(agent_id)
-            .map(|it| it.name.to_string()),
+        next_change: good.clone().zip(agent.as_ref()).and_then(|(good, agent)| {
+            let rules = api.workspaces.rules(agent_id, agent.name.as_str(), good);
+            next_change(&life, &rules)
+        }),
+        configuration: good
+            .filter(|_| life.desired != DesiredState::Terminated)
+            .map(|good| {
+                let now = api.workspaces.rendered_now(agent_id, &good);
+                against(rendered_with.as_ref(), &now, applies(&good))
+            }),
+        agent: agent.map(|it| it.name.to_string()),
         agent_id,
         agent_connected: unknown_since.is_none(),
         unknown_since,
@@ -152,13 +178,14 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         commit: source.commit,
         devfile_path: source.devfile_path,
         editor,
+        class,
         desired_state: life.desired,
         desired_state_changed_at: life.desired_at,
         actual_state: life.actual,
         actual_state_changed_at: life.actual_at,
         generation: life.generation,
         applied_generation: life.applied_generation,
-        failures: life.failures,
+        failures: workspace.failures(),
         editor_url: endpoints
             .iter()
             .find(|it| it.editor)
@@ -192,6 +219,8 @@ pub(super) async fn make(
         devfile_path,
         agent,
         backend,
+        editor,
+        class,
         name,
         adopt,
     } = asked;
@@ -220,23 +249,78 @@ pub(super) async fn make(
         let problem = Problem::invalid("name", "what is adopted keeps its name");
         return Err(problem.hint(format!("name it {}", orphan.name)));
     }
+    let settings = settings_of(api, &agent)?;
+    let asked = Asked {
+        backend: read_backend(backend.as_deref())?,
+        editor,
+        class,
+    };
+    let remote_development = &settings.configuration.remote_development;
+    let chosen = choose(asked, remote_development, api.maker.editors())?;
     let request = Request {
         adopted,
         owner: caller.user_id().unwrap_or_default(),
         agent_id: agent.id,
-        backend: read_backend(backend.as_deref())?,
+        chosen,
         name,
         repository,
         reference,
         devfile_path,
+        settings,
     };
+    let quota = Quota::of(&request.settings.configuration.remote_development);
     // Before the repository is read: that takes longer than saying so.
     api.workspaces.check_name(&request.name)?;
+    api.workspaces
+        .check_quota(agent.id, request.owner, &quota)?;
     let (workspace, content) = api.maker.make(request).await?;
-    let notes = content.notes.clone();
-    let workspace = api.workspaces.create(workspace, content).await?;
+    let notes = content.all_notes();
+    let workspace = api.workspaces.create(workspace, content, quota).await?;
     tracing::info!(workspace = %workspace.name, agent = %agent.name, "workspace created");
     Ok((workspace, notes))
+}
+
+/// The configuration that an agent's new workspaces are made with.
+fn settings_of(api: &Api, agent: &Agent) -> Result<Good, Problem> {
+    let good = good_of(api, agent).ok_or_else(|| {
+        let detail = format!(
+            "the configuration of agent {} was not read yet, so it is not known how to make workspaces there",
+            agent.name
+        );
+        Problem::conflict("agent", "configuration_unknown", detail)
+            .hint("try again in a few seconds; kas-stub agent show says when it cannot be read")
+    })?;
+    match good.configuration.remote_development.enabled {
+        true => Ok(good),
+        false => Err(turned_off(api, agent)),
+    }
+}
+
+/// What to write where, for an agent that takes no workspaces.
+fn turned_off(api: &Api, agent: &Agent) -> Problem {
+    let name = &agent.name;
+    let Some(project) = &agent.project_url else {
+        let detail = format!(
+            "agent {name} takes no workspaces: it has no project, and so no configuration file that allows them"
+        );
+        return Problem::unprocessable("agent", "workspaces_off", detail)
+            .hint("make an agent with a project (kas-stub agent create NAME --project URL) and put `remote_development: {enabled: true}` into its configuration file");
+    };
+    let path = name.configuration_path();
+    let mut detail = format!(
+        "agent {name} takes no workspaces: remote_development.enabled is not true in {path} of {project}"
+    );
+    if let Some(error) = &api.configurations.state(agent).error {
+        detail = format!("{detail}; {}", error.message);
+    }
+    Problem::unprocessable("agent", "workspaces_off", detail).hint(format!(
+        "push {path} with `remote_development: {{enabled: true}}` to the project's default branch"
+    ))
+}
+
+/// The configuration of an agent; none while its file is not known.
+fn good_of(api: &Api, agent: &Agent) -> Option<Good> {
+    api.configurations.state(agent).known().cloned()
 }
 
 fn find_orphan(api: &Api, agent: &Agent, id: &str) -> Result<Orphan, Problem> {
@@ -257,10 +341,15 @@ pub(super) async fn delete_orphan(
     let agent = agents::find(&api, &caller, Action::ManageOrphans, &agent)?;
     let orphan = find_orphan(&api, &agent, &id)?;
     let owner = caller.user_id().unwrap_or_default();
-    let workspace = workspaces::ending(orphan, owner, agent.id)
+    let now = api.workspaces.clock().now();
+    let workspace = workspaces::ending(orphan, owner, agent.id, now)
         .ok_or_else(|| Problem::invalid("id", "its name is none that a workspace can have"))?;
     api.workspaces.check_name(&workspace.name)?;
-    let workspace = api.workspaces.create(workspace, Content::default()).await?;
+    // What goes takes no place.
+    let creation = api
+        .workspaces
+        .create(workspace, Content::default(), Quota::default());
+    let workspace = creation.await?;
     tracing::info!(workspace = %workspace.name, agent = %agent.name, "orphan is deleted");
     Ok((StatusCode::ACCEPTED, Json(view(&api, &workspace))))
 }
@@ -294,12 +383,12 @@ fn choose_agent(api: &Api, caller: &Caller, name: Option<&str>) -> Result<Arc<Ag
     }
 }
 
-fn read_backend(name: Option<&str>) -> Result<BackendKind, Problem> {
+fn read_backend(name: Option<&str>) -> Result<Option<BackendKind>, Problem> {
     let Some(name) = name else {
-        return Ok(BackendKind::default());
+        return Ok(None);
     };
     let found = BackendKind::ALL.into_iter().find(|it| it.as_str() == name);
-    found.ok_or_else(|| {
+    found.map(Some).ok_or_else(|| {
         let names = BackendKind::ALL.map(BackendKind::as_str);
         Problem::invalid("backend", "there is no such backend")
             .hint(format!("one of {}", names.join(", ")))
@@ -313,7 +402,7 @@ pub(super) async fn show(
 ) -> Result<Json<serde_json::Value>, Problem> {
     let workspace = reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let mut answer = json!(view(&api, &workspace));
-    answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.notes);
+    answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.all_notes());
     Ok(Json(answer))
 }
 
@@ -359,7 +448,7 @@ async fn change(
     Ok((StatusCode::ACCEPTED, Json(view(api, &workspace))))
 }
 
-/// Wishes something else of a workspace that the caller may change.
+/// Wishes something of a workspace that the caller may change.
 pub(super) async fn wish(
     api: &Api,
     caller: &Caller,
@@ -367,81 +456,10 @@ pub(super) async fn wish(
     desired: DesiredState,
 ) -> Result<Arc<Workspace>, Problem> {
     let workspace = reach(api, caller, Action::ChangeWorkspace, name)?;
+    let agent = api.directory.agent_by_id(workspace.agent_id);
+    let good = agent.and_then(|agent| good_of(api, &agent));
     tracing::info!(workspace = %workspace.name, ?desired, "workspace is to change");
-    Ok(api.workspaces.wish(name, desired).await?)
-}
-
-/// The steps of a workspace's life: those that were, then those that come. Ends when it is terminated.
-pub(super) async fn events(
-    State(api): State<Api>,
-    caller: Caller,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let workspace = reach(&api, &caller, Action::ReadWorkspace, &name)?;
-    let last = headers
-        .get("last-event-id")
-        .and_then(|value| value.to_str().ok());
-    let watch = Watch {
-        changes: api.workspaces.changes(),
-        id: workspace.id.clone(),
-        last: last.and_then(|value| value.parse().ok()).unwrap_or(0),
-        ready: VecDeque::new(),
-        cut: caller.cut(),
-        api,
-    };
-    let stream = futures::stream::unfold(watch, |mut watch| async move {
-        let event = watch.next().await?;
-        Some((Ok(event), watch))
-    });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-/// One who watches a workspace.
-struct Watch {
-    api: Api,
-    changes: tokio::sync::watch::Receiver<u64>,
-    id: String,
-    last: u64,
-    ready: VecDeque<Event>,
-    cut: Option<Cut>,
-}
-
-impl Watch {
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
-            // Seen before it is looked, so that a change in between wakes us again.
-            self.changes.borrow_and_update();
-            let workspace = self.api.workspaces.by_id(&self.id)?;
-            for event in workspace.events.after(self.last) {
-                self.last = event.sequence;
-                let data = serde_json::to_string(event).unwrap_or_default();
-                let id = event.sequence.to_string();
-                self.ready
-                    .push_back(Event::default().event(event.step.name()).id(id).data(data));
-            }
-            if !self.ready.is_empty() {
-                continue;
-            }
-            if workspace.life.is_over() {
-                return None;
-            }
-            let cut = async {
-                match &self.cut {
-                    Some(cut) => cut.cancelled().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = cut => return None,
-                () = self.api.stopping.cancelled() => return None,
-                changed = self.changes.changed() => changed.ok()?,
-            }
-        }
-    }
+    Ok(api.workspaces.wish(name, desired, good).await?)
 }
 
 impl From<MakeError> for Problem {
@@ -473,6 +491,18 @@ impl From<MakeError> for Problem {
     }
 }
 
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let Refused {
+            field,
+            code,
+            reason,
+            hint,
+        } = refused;
+        Self::unprocessable(field, code, reason).hint(hint)
+    }
+}
+
 impl From<workspaces::Error> for Problem {
     fn from(error: workspaces::Error) -> Self {
         use workspaces::Error;
@@ -480,6 +510,15 @@ impl From<workspaces::Error> for Problem {
         match error {
             Error::Exists(_) => Self::conflict("name", "workspace_exists", detail),
             Error::TooMany => Self::new(StatusCode::CONFLICT, "limit_reached", detail),
+            Error::Quota(reached) => {
+                let field = reached.kind.field();
+                Self::conflict("agent", "quota_reached", detail).hint(format!(
+                    "delete a workspace that is not needed any more, or raise remote_development.{field} in the agent's configuration file"
+                ))
+            }
+            Error::ObjectTaken { .. } => Self::conflict("name", "object_taken", detail).hint(
+                "another name of the workspace, or other names of the objects in its devfile",
+            ),
             Error::TooLarge => Self::unprocessable("devfile", "too_large", detail),
             Error::Unknown(_) => Self::not_found(detail)
                 .hint("kas-stub workspace list shows the workspaces there are"),

@@ -16,7 +16,11 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Serve(_) => Ok(()),
+            // Run elsewhere.
+            Command::Serve { .. }
+            | Command::Backup { .. }
+            | Command::Restore { .. }
+            | Command::Idle => Ok(()),
             Command::Agent(command) => agent(command).await,
             Command::Workspace(command) => super::workspaces::run(command).await,
             Command::User(command) => super::people::user(command).await,
@@ -84,6 +88,17 @@ async fn agent(command: AgentCommand) -> anyhow::Result<()> {
             let path = format!("/agents/{}", segment(&name));
             let answer = ask(&client, Method::GET, &path, None).await?;
             show(&client, &answer, one_agent);
+        }
+        AgentCommand::Install {
+            name,
+            chart,
+            client,
+        } => {
+            let path = format!("/agents/{}", segment(&name));
+            let found = ask(&client, Method::GET, &path, None).await?;
+            let server = ask(&client, Method::GET, "/server", None).await?;
+            let script = super::install::script(&name, &found, &server, &chart, &client)?;
+            output::text(&script);
         }
         AgentCommand::AcceptCluster { name, client } => {
             let path = format!("/agents/{}/accept-cluster", segment(&name));
@@ -211,12 +226,14 @@ fn created_agent(answer: &Value) {
     let webhook = &answer["webhook"];
     output::line(&format!(
         "agent {} has id {}\n\ntoken, shown only now:\n  {}\n\npush hook of its project, for changes within seconds:\n  \
-         URL {}\n  secret (header X-Gitlab-Token), shown only now:\n  {}",
+         URL {}\n  secret (header X-Gitlab-Token), shown only now:\n  {}\n\n\
+         `kas-stub agent install {}` prints the commands that install it.",
         text(answer, "name"),
         answer["id"],
         text(answer, "token"),
         text(webhook, "url"),
         text(webhook, "secret"),
+        text(answer, "name"),
     ));
 }
 
@@ -239,6 +256,30 @@ fn agents(answer: &Value) {
     output::table(&head, &rows.collect::<Vec<_>>());
 }
 
+/// What workspaces can be made with.
+fn one_agents_choices(choices: &Value) {
+    if choices.is_null() {
+        return;
+    }
+    let names = |of: &Value| -> Vec<String> {
+        let name = |it: &Value| it.as_str().unwrap_or_else(|| text(it, "name")).to_owned();
+        list(of).iter().map(name).collect()
+    };
+    output::line(&format!(
+        "workspaces {}, by {}\neditors    {}\nclasses    {}",
+        match choices["enabled"] == true {
+            true => "can be made",
+            false => "are turned off",
+        },
+        text(choices, "backend"),
+        or_dash(&names(&choices["editors"]).join(", ")),
+        or_dash(&names(&choices["classes"]).join(", ")),
+    ));
+    if let Some(namespace) = choices["shared_namespace"].as_str() {
+        output::line(&format!("namespace  {namespace}, shared by all"));
+    }
+}
+
 fn one_agent(agent: &Value) {
     let configuration = &agent["configuration"];
     output::line(&format!(
@@ -251,6 +292,12 @@ fn one_agent(agent: &Value) {
         agent["tunnels"]["active"],
         or_dash(text(configuration, "commit")),
     ));
+    let older = configuration["older"].as_object();
+    for (section, commit) in older.into_iter().flatten() {
+        let commit = commit.as_str().map_or("the default", short);
+        output::line(&format!("older      {section} is of {commit}"));
+    }
+    one_agents_choices(&agent["workspaces"]);
     for pod in list(&agent["pods"]) {
         output::line(&format!(
             "pod        {}/{}, agent {}, Kubernetes {}, since {}",
@@ -260,6 +307,10 @@ fn one_agent(agent: &Value) {
             or_dash(text(pod, "kubernetes_version")),
             time(pod, "connected_at"),
         ));
+        for warning in list(&pod["warnings"]) {
+            let warning = warning.as_str().unwrap_or_default();
+            output::line(&format!("warning    {warning}"));
+        }
     }
     let cluster = &agent["cluster"];
     if !cluster.is_null() {

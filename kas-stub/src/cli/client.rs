@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::ClientArgs;
-use crate::{app::SOCKET, tls};
+use crate::{data_folder::SOCKET, tls};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer: thousands of agents.

@@ -38,9 +38,15 @@ pub(super) enum WorkspaceCommand {
         /// The agent in whose cluster it runs; needed when there are several.
         #[arg(long)]
         agent: Option<String>,
-        /// How it is run: native or devworkspace [default: native].
+        /// How it is run: native or devworkspace [default: what the agent's configuration says, else native].
         #[arg(long)]
         backend: Option<String>,
+        /// Its editor, or none; `kas-stub agent show` lists them [default: the first of the list].
+        #[arg(long)]
+        editor: Option<String>,
+        /// Its size, one of the agent's classes; `kas-stub agent show` lists them [default: the first of the list].
+        #[arg(long)]
+        class: Option<String>,
         /// Its name: a lowercase letter, then letters, digits and '-', at most 40 [default: from the repository].
         #[arg(long)]
         name: Option<String>,
@@ -135,6 +141,8 @@ pub(super) async fn run(command: WorkspaceCommand) -> anyhow::Result<()> {
             devfile_path,
             agent,
             backend,
+            editor,
+            class,
             name,
             adopt,
             wait,
@@ -142,7 +150,7 @@ pub(super) async fn run(command: WorkspaceCommand) -> anyhow::Result<()> {
         } => {
             let body = json!({
                 "repository": repository, "ref": reference, "devfile_path": devfile_path,
-                "agent": agent, "backend": backend, "name": name, "adopt": adopt,
+                "agent": agent, "backend": backend, "editor": editor, "class": class, "name": name, "adopt": adopt,
             });
             let answer = ask(&client, Method::POST, "/workspaces", Some(body)).await?;
             for note in list(&answer["notes"]) {
@@ -378,6 +386,7 @@ fn one(workspace: &Value) {
         ("agent", "agent"),
         ("namespace", "namespace"),
         ("backend", "backend"),
+        ("class", "class"),
         ("repository", "repository"),
         ("ref", "ref"),
         ("commit", "commit"),
@@ -390,6 +399,15 @@ fn one(workspace: &Value) {
     }
     let since = time(workspace, "actual_state_changed_at");
     output::line(&format!("{:<11}{since}", "since"));
+    let next = &workspace["next_change"];
+    if next.is_object() {
+        let (state, at) = (text(next, "state"), time(next, "at"));
+        let reason = text(next, "reason");
+        output::line(&format!("{:<11}{state} at {at}: {reason}", "next"));
+    }
+    if let Some(line) = settings_line(&workspace["configuration"]) {
+        output::line(&format!("{:<11}{line}", "settings"));
+    }
     for failure in list(&workspace["failures"]) {
         let line = failure_line(failure);
         output::line(&format!(
@@ -402,4 +420,26 @@ fn one(workspace: &Value) {
         let (field, reason) = (text(note, "field"), text(note, "reason"));
         output::line(&format!("{:<11}{field}: {reason}", "note"));
     }
+}
+
+/// What a workspace was rendered with, against its agent's file.
+fn settings_line(configuration: &Value) -> Option<String> {
+    let current = configuration["current"].as_bool()?;
+    let commit = or_dash(text(configuration, "commit"));
+    if current {
+        return Some(format!("of commit {commit}, as the file is now"));
+    }
+    let differs: Vec<_> = list(&configuration["differs"])
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let differs = if differs.is_empty() {
+        "not known".to_owned()
+    } else {
+        differs.join(", ")
+    };
+    let applies = text(configuration, "applies").replace('_', " ");
+    Some(format!(
+        "of commit {commit}; changed since: {differs}; applied: {applies}"
+    ))
 }

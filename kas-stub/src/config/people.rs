@@ -7,21 +7,14 @@ use std::path::PathBuf;
 pub struct OidcSettings {
     /// Let people sign in with this provider of OpenID Connect: its issuer, as https://HOST/PATH (http:// on loopback). It is
     /// to send them back to /sign-in/oidc/callback below --external-url.
-    #[arg(
-        long = "oidc-issuer",
-        env = "KAS_STUB_OIDC_ISSUER",
-        value_name = "URL",
-        requires = "client_id"
-    )]
+    #[arg(long = "oidc-issuer", env = "KAS_STUB_OIDC_ISSUER", value_name = "URL")]
     pub issuer: Option<String>,
 
     /// The name under which the provider knows this server.
     #[arg(
-        id = "client_id",
         long = "oidc-client-id",
         env = "KAS_STUB_OIDC_CLIENT_ID",
-        value_name = "ID",
-        requires = "issuer"
+        value_name = "ID"
     )]
     pub client_id: Option<String>,
 
@@ -29,8 +22,7 @@ pub struct OidcSettings {
     #[arg(
         long = "oidc-client-secret-file",
         env = "KAS_STUB_OIDC_CLIENT_SECRET_FILE",
-        value_name = "FILE",
-        requires = "issuer"
+        value_name = "FILE"
     )]
     pub client_secret_file: Option<PathBuf>,
 
@@ -38,18 +30,12 @@ pub struct OidcSettings {
     #[arg(
         long = "oidc-ca-file",
         env = "KAS_STUB_OIDC_CA_FILE",
-        value_name = "FILE",
-        requires = "issuer"
+        value_name = "FILE"
     )]
     pub ca_file: Option<PathBuf>,
 
     /// What the page calls the provider [default: its host].
-    #[arg(
-        long = "oidc-name",
-        env = "KAS_STUB_OIDC_NAME",
-        value_name = "TEXT",
-        requires = "issuer"
-    )]
+    #[arg(long = "oidc-name", env = "KAS_STUB_OIDC_NAME", value_name = "TEXT")]
     pub name: Option<String>,
 
     /// What is asked of the provider beside openid [default: profile email].
@@ -57,8 +43,7 @@ pub struct OidcSettings {
         long = "oidc-scope",
         env = "KAS_STUB_OIDC_SCOPE",
         value_name = "SCOPE",
-        value_delimiter = ',',
-        requires = "issuer"
+        value_delimiter = ','
     )]
     pub scopes: Vec<String>,
 
@@ -66,8 +51,7 @@ pub struct OidcSettings {
     #[arg(
         long = "oidc-name-claim",
         env = "KAS_STUB_OIDC_NAME_CLAIM",
-        value_name = "CLAIM",
-        requires = "issuer"
+        value_name = "CLAIM"
     )]
     pub name_claim: Option<String>,
 
@@ -75,8 +59,7 @@ pub struct OidcSettings {
     #[arg(
         long = "oidc-groups-claim",
         env = "KAS_STUB_OIDC_GROUPS_CLAIM",
-        value_name = "CLAIM",
-        requires = "issuer"
+        value_name = "CLAIM"
     )]
     pub groups_claim: Option<String>,
 
@@ -85,8 +68,7 @@ pub struct OidcSettings {
         long = "oidc-allowed-group",
         env = "KAS_STUB_OIDC_ALLOWED_GROUP",
         value_name = "GROUP",
-        value_delimiter = ',',
-        requires = "issuer"
+        value_delimiter = ','
     )]
     pub allowed_groups: Vec<String>,
 
@@ -95,8 +77,7 @@ pub struct OidcSettings {
         long = "oidc-allowed-domain",
         env = "KAS_STUB_OIDC_ALLOWED_DOMAIN",
         value_name = "DOMAIN",
-        value_delimiter = ',',
-        requires = "issuer"
+        value_delimiter = ','
     )]
     pub allowed_domains: Vec<String>,
 
@@ -106,8 +87,7 @@ pub struct OidcSettings {
         long = "oidc-administrator-group",
         env = "KAS_STUB_OIDC_ADMINISTRATOR_GROUP",
         value_name = "GROUP",
-        value_delimiter = ',',
-        requires = "issuer"
+        value_delimiter = ','
     )]
     pub administrator_groups: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! The configuration as an agent gets it; the one place that knows both its types and the wire's.
 
 use model::configuration::{
-    AccessAs, ConfigurationFile, LogLevel, Logging, Observability, UserAccess,
+    AccessAs, ConfigurationFile, LogLevel, Logging, Observability, RemoteDevelopment, UserAccess,
 };
 use proto::agentcfg::{self, user_access_as_cf};
 
@@ -11,15 +11,17 @@ use crate::{
     git::{ProjectUrl, guard::Policy},
 };
 
+/// `has_workspaces`: the agent has some, so its module for them has to run even where no new ones may be made.
 pub(crate) fn configuration(
     agent: &Agent,
     good: &Good,
     external_url: &str,
+    has_workspaces: bool,
 ) -> agentcfg::AgentConfiguration {
     let ConfigurationFile {
         observability,
         user_access,
-        remote_development: _,
+        remote_development,
     } = &*good.configuration;
     let any = Policy {
         allow_http: true,
@@ -36,13 +38,22 @@ pub(crate) fn configuration(
         // There is no GitLab to number projects; agents only show it.
         project_id: agent.id as i64,
         project_path,
-        // GitLab's agent takes workspaces only where this is on; when to ask is said in the answers.
-        remote_development: Some(agentcfg::RemoteDevelopmentCf {
-            enabled: true,
-            ..agentcfg::RemoteDevelopmentCf::default()
-        }),
+        remote_development: Some(remote_development_cf(remote_development, has_workspaces)),
         gitlab_external_url: external_url.to_owned(),
         user_access: user_access.as_ref().map(user_access_cf),
+    }
+}
+
+/// What GitLab's agent reads of the section: whether its module runs. (Ours runs it always, to see what is left of
+/// workspaces.) All else is in the objects that it is told, and when to ask is said in the answers.
+fn remote_development_cf(
+    section: &RemoteDevelopment,
+    has_workspaces: bool,
+) -> agentcfg::RemoteDevelopmentCf {
+    agentcfg::RemoteDevelopmentCf {
+        enabled: section.enabled || has_workspaces,
+        dns_zone: section.dns_zone.clone(),
+        ..agentcfg::RemoteDevelopmentCf::default()
     }
 }
 

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use model::configuration::{MAX_CONFIGURATION_BYTES, Note, Parsed, Problem, parse};
+use model::configuration::{Judged, MAX_CONFIGURATION_BYTES, Section};
 
 use super::{
     Entry, Good, NO_COMMIT, State,
-    record::{GoodRecord, Kept, chain},
+    record::{FileRecord, GoodRecord, Kept, chain},
 };
 use crate::{
     config::Timing,
@@ -29,18 +29,6 @@ pub(super) struct Watcher {
     pub(super) entry: Arc<Entry>,
     pub(super) kept: Kept,
     pub(super) timing: Timing,
-}
-
-/// What a commit turned out to be.
-enum Judged {
-    Good {
-        text: Option<String>,
-        parsed: Parsed,
-    },
-    Wrong {
-        message: String,
-        problems: Vec<Problem>,
-    },
 }
 
 impl Watcher {
@@ -65,8 +53,7 @@ impl Watcher {
     async fn look(&mut self) -> Result<(), git::Error> {
         let head = self.git.head(&self.project).await?;
         let Some(head) = head else {
-            self.accept(NO_COMMIT.to_owned(), None, without_file())
-                .await;
+            self.take(NO_COMMIT.to_owned(), Ok(None), "").await;
             return Ok(());
         };
         if self.kept.record.seen.as_ref() == Some(&head) {
@@ -79,48 +66,53 @@ impl Watcher {
             .git
             .read_head(&self.project, &cache, &path, MAX_CONFIGURATION_BYTES)
             .await?;
-        match judge(file, &path) {
-            Judged::Good { text, parsed } => self.accept(commit, text, parsed).await,
-            Judged::Wrong { message, problems } => self.refuse(commit, message, problems).await,
-        }
+        self.take(commit, text_of(file, &path), &path).await;
         Ok(())
     }
 
-    async fn accept(&mut self, commit: String, text: Option<String>, parsed: Parsed) {
+    /// Takes what is right of a commit's file, if it can be read at all, and notes what is wrong.
+    async fn take(&mut self, commit: String, text: Result<Option<String>, String>, path: &str) {
         if self.kept.record.seen.as_ref() == Some(&commit) && self.kept.record.error.is_none() {
             self.clear_failure();
             return;
         }
-        let good = Good {
-            commit: commit.clone(),
-            configuration: parsed.configuration.into(),
-            notes: parsed.notes.into(),
-            applied_at: Timestamp::now(),
+        let mut state = State::clone(&self.entry.states.borrow());
+        let (message, problems) = match text {
+            Err(message) => (Some(message), Vec::new()),
+            Ok(text) => {
+                let file = FileRecord {
+                    commit: commit.clone(),
+                    text,
+                };
+                let judged = file.judge();
+                let before = self.kept.record.good.as_ref();
+                let record = GoodRecord::follow(before, file, &judged, Timestamp::now());
+                let good = record.as_ref().and_then(GoodRecord::good);
+                // What is right of a wrong file may be no more than what is in force.
+                let is_news = |good: &Good| {
+                    let before = state.good.as_ref().map(|it| &it.configuration);
+                    judged.problems.is_empty() || before != Some(&good.configuration)
+                };
+                if let Some(good) = good.filter(is_news) {
+                    state.good = Some(good);
+                    self.kept.record.good = record;
+                    tracing::info!(agent = %self.agent.name, commit, "configuration in force");
+                }
+                (message_of(path, &judged), judged.problems)
+            }
         };
-        tracing::info!(agent = %self.agent.name, commit, "configuration in force");
-        self.kept.record.seen = Some(commit.clone());
-        self.kept.record.error = None;
-        self.kept.record.good = Some(GoodRecord {
-            commit,
-            text,
-            applied_at: good.applied_at,
-        });
+        match message {
+            None => state.error = None,
+            Some(message) => {
+                tracing::warn!(agent = %self.agent.name, commit, problems = problems.len(), message, "configuration refused");
+                state.fail(Some(commit.clone()), message, problems);
+            }
+        }
+        self.kept.record.seen = Some(commit);
+        self.kept.record.error.clone_from(&state.error);
         // Kept first: what an agent was given is there after a crash.
         self.kept.write(&*self.store, self.agent.id).await;
-        self.entry.states.send_replace(Arc::new(State {
-            good: Some(good),
-            error: None,
-        }));
-    }
-
-    async fn refuse(&mut self, commit: String, message: String, problems: Vec<Problem>) {
-        tracing::warn!(agent = %self.agent.name, commit, problems = problems.len(), message, "configuration refused");
-        let mut state = State::clone(&self.entry.states.borrow());
-        state.fail(Some(commit.clone()), message, problems);
-        self.kept.record.seen = Some(commit);
-        self.kept.record.error = state.error.clone();
-        self.kept.write(&*self.store, self.agent.id).await;
-        self.entry.states.send_replace(Arc::new(state));
+        self.entry.set(state);
     }
 
     /// The project could not be read. Said when it begins or changes, not each time.
@@ -131,7 +123,7 @@ impl Watcher {
         state.fail(None, message, Vec::new());
         if state != *before {
             tracing::warn!(agent = %self.agent.name, error = chain(error), "project cannot be read");
-            self.entry.states.send_replace(Arc::new(state));
+            self.entry.set(state);
         }
     }
 
@@ -143,55 +135,50 @@ impl Watcher {
                 good: before.good.clone(),
                 error: self.kept.record.error.clone(),
             };
-            self.entry.states.send_replace(Arc::new(state));
+            self.entry.set(state);
         }
     }
 }
 
-fn judge(file: File, path: &str) -> Judged {
-    let wrong = |message: String| Judged::Wrong {
-        message,
-        problems: Vec::new(),
-    };
+/// The text of a commit's file; none without a file.
+///
+/// # Errors
+/// What is wrong with it as a whole.
+fn text_of(file: File, path: &str) -> Result<Option<String>, String> {
     let content = match file {
-        File::Missing => {
-            return Judged::Good {
-                text: None,
-                parsed: without_file(),
-            };
-        }
+        File::Missing => return Ok(None),
         File::TooLarge => {
             let limit = MAX_CONFIGURATION_BYTES / 1024;
-            return wrong(format!("{path} is larger than {limit} KiB"));
+            return Err(format!("{path} is larger than {limit} KiB"));
         }
         File::Content(content) => content,
     };
-    let Ok(text) = String::from_utf8(content) else {
-        return wrong(format!("{path} is not UTF-8 text"));
-    };
-    match parse(&text) {
-        Ok(parsed) => Judged::Good {
-            text: Some(text),
-            parsed,
-        },
-        Err(problems) => Judged::Wrong {
-            message: match problems.as_slice() {
-                [problem] => format!("{path}, {problem}"),
-                problems => format!("{path} has {} problems", problems.len()),
-            },
-            problems,
-        },
-    }
+    let text = String::from_utf8(content);
+    text.map(Some)
+        .map_err(|_| format!("{path} is not UTF-8 text"))
 }
 
-/// What a project without the file means.
-pub(super) fn without_file() -> Parsed {
-    Parsed {
-        notes: vec![Note {
-            field: String::new(),
-            reason: "the project has no such file; the agent runs with the defaults".into(),
-        }],
-        ..Parsed::default()
+/// What is wrong, and what that leaves as it was, in a line.
+fn message_of(path: &str, judged: &Judged) -> Option<String> {
+    let problems = match judged.problems.as_slice() {
+        [] => return None,
+        [problem] => format!("{path}, {problem}"),
+        problems => format!("{path} has {} problems", problems.len()),
+    };
+    if judged.wrong.len() == Section::ALL.len() {
+        return Some(format!("{problems}; nothing of it takes effect"));
+    }
+    let wrong: Vec<_> = judged.wrong.iter().map(|it| it.as_str()).collect();
+    match wrong.as_slice() {
+        // A key that nobody knows, and all sections are there.
+        [] => Some(problems),
+        [one] => Some(format!(
+            "{problems}; {one} stays as it was, the rest takes effect"
+        )),
+        several => Some(format!(
+            "{problems}; {} stay as they were, the rest takes effect",
+            several.join(" and ")
+        )),
     }
 }
 
@@ -209,6 +196,8 @@ fn jittered(wait: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use model::configuration::judge;
+
     use super::*;
 
     #[test]
@@ -220,19 +209,43 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_judged_with_its_place() {
-        let wrong = File::Content(b"observability:\n  logging:\n    level: loud\n".to_vec());
-        let Judged::Wrong { message, problems } = judge(wrong, "p") else {
-            panic!("accepted");
-        };
-        assert_eq!((problems.len(), problems[0].line), (1, 3));
-        assert!(message.starts_with("p, line 3"), "{message}");
+    fn what_is_no_text_has_a_reason_and_no_file_is_none() {
         for unreadable in [File::TooLarge, File::Content(vec![0xff])] {
-            assert!(matches!(judge(unreadable, "p"), Judged::Wrong { .. }));
+            assert!(text_of(unreadable, "p").is_err_and(|it| it.starts_with("p is ")));
         }
-        assert!(matches!(
-            judge(File::Missing, "p"),
-            Judged::Good { text: None, .. }
-        ));
+        assert_eq!(text_of(File::Missing, "p"), Ok(None));
+        assert_eq!(
+            text_of(File::Content(b"a".into()), "p"),
+            Ok(Some("a".into()))
+        );
+    }
+
+    #[test]
+    fn the_message_says_what_stays_as_it_was() {
+        for (text, expected) in [
+            ("observability: {}", None),
+            (
+                "observability: 1",
+                Some(
+                    "p, line 1, column 16, observability: this is a number; expected a mapping with the keys logging, google_profiler; observability stays as it was, the rest takes effect",
+                ),
+            ),
+            ("a: [", Some("; nothing of it takes effect")),
+            (
+                "observability: 1\nuser_access: 1",
+                Some(
+                    "p has 2 problems; observability and user_access stay as they were, the rest takes effect",
+                ),
+            ),
+        ] {
+            let message = message_of("p", &judge(text));
+            match expected {
+                None => assert_eq!(message, None),
+                Some(end) => assert!(
+                    message.as_ref().is_some_and(|it| it.ends_with(end)),
+                    "{message:?}"
+                ),
+            }
+        }
     }
 }

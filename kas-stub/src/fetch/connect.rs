@@ -9,7 +9,7 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -21,28 +21,6 @@ use crate::git::guard::Pinned;
 
 /// For each address, so that one that is silent leaves time for the next.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// TLS with the certificates that the system trusts.
-pub(crate) fn system_roots() -> Result<Arc<ClientConfig>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(found.certs);
-    if usable == 0 {
-        let first = found.errors.first();
-        return Err(first.map_or_else(|| "the system has none".into(), ToString::to_string));
-    }
-    client_config(roots)
-}
-
-/// TLS with the given certificates.
-pub(crate) fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let config = builder.with_root_certificates(roots).with_no_client_auth();
-    Ok(Arc::new(config))
-}
 
 /// Connects to the first of the judged addresses that answers.
 pub(crate) async fn tcp(pinned: &Pinned) -> io::Result<TcpStream> {

@@ -271,7 +271,7 @@ async fn https_is_checked_and_never_left() {
     let url = |path: &str| server.url(path).replacen("http:", "https:", 1);
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).unwrap();
-    let trusting = connect::client_config(roots).unwrap();
+    let trusting = crate::authorities::client_config(roots).unwrap();
     let strict = Fetcher::with(PublicExample, false, LONG, Ok(trusting));
     assert_eq!(strict.read(&url("/text")).await.unwrap(), b"text");
     let down = strict
@@ -283,7 +283,7 @@ async fn https_is_checked_and_never_left() {
     let other = generate_simple_self_signed([PUBLIC.to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(other.cert.der().clone()).unwrap();
-    let distrusting = connect::client_config(roots).unwrap();
+    let distrusting = crate::authorities::client_config(roots).unwrap();
     let strict = Fetcher::with(PublicExample, false, LONG, Ok(distrusting));
     let told = crate::configuration::chain(&strict.read(&url("/text")).await.unwrap_err());
     assert!(told.contains("certificate"), "{told}");

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
+    authorities,
     configuration::chain,
     fetch::connect,
     git::guard::{self, Policy},
@@ -84,7 +85,7 @@ impl Client {
     /// Trusts the certificates in a file, or else those of the system.
     pub(super) fn open(ca_file: Option<&std::path::Path>) -> anyhow::Result<Self> {
         let tls = match ca_file {
-            None => connect::system_roots(),
+            None => authorities::load(None, std::path::Path::new(""))?.tls,
             Some(path) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in tls::certificates(path)? {
@@ -92,7 +93,7 @@ impl Client {
                         .add(certificate)
                         .with_context(|| format!("a certificate in {}", path.display()))?;
                 }
-                connect::client_config(roots)
+                authorities::client_config(roots)
             }
         };
         Ok(Self {

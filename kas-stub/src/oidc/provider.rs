@@ -104,6 +104,19 @@ impl Provider {
             administrator_groups,
         } = settings;
         let Some(issuer) = issuer else {
+            let is_set = [
+                client_id.is_some(),
+                client_secret_file.is_some(),
+                ca_file.is_some(),
+                !allowed_groups.is_empty(),
+                !allowed_domains.is_empty(),
+                !administrator_groups.is_empty(),
+            ];
+            // Somebody believes that it is in force.
+            anyhow::ensure!(
+                !is_set.contains(&true),
+                "the settings --oidc-… need --oidc-issuer"
+            );
             return Ok(None);
         };
         signature::install();

@@ -382,6 +382,12 @@ async fn a_provider_that_is_not_as_it_should_be_is_told_of() {
     let nobody = relying(&fake, |it| it.issuer = Some("http://127.0.0.1:1/".into()));
     let refused = nobody.begin().await.unwrap_err().to_string();
     assert!(refused.contains("cannot be reached"), "{refused}");
+    let without = OidcSettings {
+        allowed_groups: vec!["staff".into()],
+        ..OidcSettings::default()
+    };
+    let error = provider(without, "https://kas").unwrap_err();
+    assert!(error.to_string().contains("need --oidc-issuer"), "{error}");
     for wrong in ["http://10.0.0.1/", "ftp://a/", "https://u@a/", "a"] {
         let settings = OidcSettings {
             issuer: Some(wrong.into()),

@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::sync::broadcast;
 
-use super::{Change, Error, Kind, Record, Result, Store, Write};
+use super::{Change, Error, Kind, Record, Result, Store, Write, backup};
 
 /// Changes that a slow subscriber may be behind before it has to list again.
 const CHANGES_KEPT: usize = 256;
@@ -35,7 +35,16 @@ pub(crate) struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// Opens the database at `path`; one of an older program is changed to what this one knows, after a backup of it was
+    /// written beside it.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or a newer program wrote it.
     pub(crate) async fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, &MIGRATIONS).await
+    }
+
+    async fn open_with(path: &Path, migrations: &[&'static str]) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -50,7 +59,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(Error::Open)?;
-        migrate(&pool).await?;
+        migrate(&pool, path, migrations).await?;
         Ok(Self {
             pool,
             changes: broadcast::Sender::new(CHANGES_KEPT),
@@ -58,17 +67,38 @@ impl SqliteStore {
     }
 }
 
-async fn migrate(pool: &SqlitePool) -> Result<()> {
-    let found: i64 = sqlx::query("PRAGMA user_version")
-        .fetch_one(pool)
+/// The version of a database that this program writes.
+pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// The database's version; 0: it is empty.
+pub(super) async fn version(
+    executor: impl sqlx::Executor<'_, Database = sqlx::Sqlite>,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query("PRAGMA user_version")
+        .fetch_one(executor)
         .await
         .and_then(|row| row.try_get(0))
-        .map_err(Error::Open)?;
-    let known = MIGRATIONS.len() as i64;
+}
+
+async fn migrate(pool: &SqlitePool, path: &Path, migrations: &[&'static str]) -> Result<()> {
+    let found = version(pool).await.map_err(Error::Open)?;
+    let known = migrations.len() as i64;
     if found > known {
         return Err(Error::TooNew { found, known });
     }
-    for (migration, version) in MIGRATIONS.iter().zip(1..).skip(found as usize) {
+    if found > 0 && found < known {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let copy = folder.join(format!("before-version-{known}.backup"));
+        tracing::info!(from = found, to = known, backup = %copy.display(), "the database is changed to a newer form");
+        // Of an earlier attempt, if there is one: nothing was changed since.
+        let _ = std::fs::remove_file(&copy);
+        let written = backup::write_of(path, folder, &copy).await;
+        written.map_err(|source| Error::BackUp {
+            path: copy,
+            source: Box::new(source),
+        })?;
+    }
+    for (migration, version) in migrations.iter().zip(1..).skip(found as usize) {
         let mut transaction = pool.begin().await.map_err(Error::Open)?;
         sqlx::raw_sql(*migration)
             .execute(&mut *transaction)
@@ -185,6 +215,7 @@ fn record(row: &sqlx::sqlite::SqliteRow) -> Result<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_folder::DATABASE;
 
     fn write(id: &str, expected_version: u64, body: &str) -> Write {
         Write {
@@ -254,6 +285,35 @@ mod tests {
             .unwrap();
         store.close().await;
         let opened = SqliteStore::open(&folder.path().join("db")).await;
-        assert!(matches!(opened, Err(Error::TooNew { found: 99, .. })));
+        let error = opened.unwrap_err();
+        assert!(
+            matches!(error, Error::TooNew { found: 99, .. })
+                && error.to_string().contains("kas-stub restore"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_migration_leaves_a_way_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(DATABASE);
+        let store = SqliteStore::open(&path).await.unwrap();
+        store.append(vec![write("a", 0, "old")]).await.unwrap();
+        store.close().await;
+        let newer = [MIGRATIONS[0], "UPDATE record SET body = 'new'"];
+        let store = SqliteStore::open_with(&path, &newer).await.unwrap();
+        let body = async |store: &SqliteStore| {
+            let record = store.load(Kind::Agent, "a").await.unwrap();
+            record.unwrap().body
+        };
+        assert_eq!(body(&store).await, "new");
+        store.close().await;
+        // The older program does not touch it, and gets its own back.
+        let refused = SqliteStore::open(&path).await;
+        assert!(matches!(refused, Err(Error::TooNew { found: 2, .. })));
+        let copy = folder.path().join("before-version-2.backup");
+        backup::restore(folder.path(), &copy).await.unwrap();
+        let store = SqliteStore::open(&path).await.unwrap();
+        assert_eq!(body(&store).await, "old");
     }
 }

@@ -24,6 +24,15 @@ pub(crate) enum BackendKind {
     Devworkspace,
 }
 
+impl From<model::configuration::Backend> for BackendKind {
+    fn from(backend: model::configuration::Backend) -> Self {
+        match backend {
+            model::configuration::Backend::Native => Self::Native,
+            model::configuration::Backend::DevWorkspace => Self::Devworkspace,
+        }
+    }
+}
+
 impl BackendKind {
     pub(crate) const ALL: [Self; 2] = [Self::Native, Self::Devworkspace];
 

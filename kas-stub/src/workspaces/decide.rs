@@ -14,6 +14,7 @@ use model::{ActualState, DesiredState};
 
 use super::{
     events::Step,
+    limits::NextChange,
     workspace::{FailureSeen, Life},
 };
 
@@ -67,11 +68,20 @@ pub(crate) fn decide(before: &Life, report: &Report, now: Timestamp) -> Option<D
     if report.applied_generation > before.generation {
         life.generation = report.applied_generation + 1;
         let (state, generation) = (life.desired, life.generation);
-        steps.push((now, Step::Desired { state, generation }));
+        let reason = None;
+        steps.push((
+            now,
+            Step::Desired {
+                state,
+                generation,
+                reason,
+            },
+        ));
     } else if report.applied_generation == before.generation {
         change_desired(
             &mut life,
             before.desired.after_seeing(actual),
+            None,
             now,
             &mut steps,
         );
@@ -95,13 +105,49 @@ pub(crate) fn wish(before: &Life, desired: DesiredState, now: Timestamp) -> Opti
         (_, desired) => desired,
     };
     let desired = before.desired.changed_to(desired);
-    change_desired(&mut life, desired, now, &mut steps);
+    change_desired(&mut life, desired, None, now, &mut steps);
     (!steps.is_empty()).then_some(Decision { life, steps })
+}
+
+/// What the time that has passed makes of a workspace.
+pub(crate) fn by_time(before: &Life, change: NextChange, now: Timestamp) -> Option<Decision> {
+    let mut life = before.clone();
+    let mut steps = Vec::new();
+    let desired = before.desired.changed_to(change.state);
+    change_desired(&mut life, desired, Some(change.reason), now, &mut steps);
+    (!steps.is_empty()).then_some(Decision { life, steps })
+}
+
+/// What new objects make of a workspace: the agent has to hear of them. `wished`: somebody's wish of the same moment.
+pub(crate) fn rendered(
+    before: &Life,
+    wished: Option<Decision>,
+    commit: String,
+    fields: Vec<String>,
+    now: Timestamp,
+) -> Decision {
+    let Decision { life, steps } = wished.unwrap_or_else(|| Decision {
+        life: Life {
+            generation: before.generation + 1,
+            ..before.clone()
+        },
+        steps: Vec::new(),
+    });
+    let rendered = Step::Rendered {
+        generation: life.generation,
+        commit,
+        fields,
+    };
+    Decision {
+        life,
+        steps: [(now, rendered)].into_iter().chain(steps).collect(),
+    }
 }
 
 fn change_desired(
     life: &mut Life,
     desired: DesiredState,
+    reason: Option<String>,
     now: Timestamp,
     steps: &mut Vec<(Timestamp, Step)>,
 ) {
@@ -117,6 +163,7 @@ fn change_desired(
         Step::Desired {
             state: desired,
             generation,
+            reason,
         },
     ));
 }

@@ -10,7 +10,7 @@ use crate::config::EditorSettings;
 
 const BUILT_IN: &str = include_str!("editors.yaml");
 /// Says that workspaces get no editor.
-const NONE: &str = "none";
+const NONE: &str = super::choice::NO_EDITOR;
 /// Of a file of definitions.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -134,47 +134,77 @@ impl Definition {
     }
 }
 
-/// The editor that workspaces get.
-///
-/// # Errors
-/// When the file cannot be read or understood, or there is no such editor.
-pub(crate) fn chosen(settings: &EditorSettings) -> anyhow::Result<Option<Definition>> {
-    let EditorSettings {
-        editor,
-        editor_image,
-        editors_file,
-    } = settings;
-    let own = match editors_file {
-        None => Vec::new(),
-        Some(path) => {
-            let read = || {
-                let size = fs::metadata(path)?.len();
-                if size > MAX_BYTES {
-                    bail!("it has {size} bytes, and at most {MAX_BYTES} are read");
-                }
-                parse(&fs::read_to_string(path)?)
-            };
-            read().with_context(|| format!("editors of {}", path.display()))?
+/// The editors that the server has.
+#[derive(Clone, Debug)]
+pub(crate) struct Editors {
+    /// Each name once.
+    all: Vec<Definition>,
+    /// The name of what workspaces get that ask for nothing; none: they get none.
+    usual: Option<String>,
+}
+
+impl Editors {
+    pub(crate) fn usual(&self) -> Option<&Definition> {
+        self.find(self.usual.as_deref()?)
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Definition> {
+        self.all.iter().find(|it| it.name == name)
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all.iter().map(|it| it.name.clone()).collect()
+    }
+
+    /// Reads the definitions that are built in and those of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or understood, or there is no such editor as workspaces are to get.
+    pub(crate) fn load(settings: &EditorSettings) -> anyhow::Result<Self> {
+        let EditorSettings {
+            editor,
+            editor_image,
+            editors_file,
+        } = settings;
+        let own = match editors_file {
+            None => Vec::new(),
+            Some(path) => {
+                let read = || {
+                    let size = fs::metadata(path)?.len();
+                    if size > MAX_BYTES {
+                        bail!("it has {size} bytes, and at most {MAX_BYTES} are read");
+                    }
+                    parse(&fs::read_to_string(path)?)
+                };
+                read().with_context(|| format!("editors of {}", path.display()))?
+            }
+        };
+        let built_in = parse(BUILT_IN).context("built-in editors")?;
+        let mut all: Vec<Definition> = Vec::new();
+        // Own ones first: they win.
+        for definition in own.into_iter().chain(built_in) {
+            if !all.iter().any(|it| it.name == definition.name) {
+                all.push(definition);
+            }
         }
-    };
-    if editor == NONE {
-        return Ok(None);
+        if editor == NONE {
+            return Ok(Self { all, usual: None });
+        }
+        let Some(found) = all.iter_mut().find(|it| it.name == *editor) else {
+            let names: Vec<&str> = all.iter().map(|it| it.name.as_str()).collect();
+            bail!(
+                "there is no editor {editor}; one of {}, {NONE}",
+                names.join(", ")
+            );
+        };
+        if let Some(image) = editor_image {
+            found.image.clone_from(image);
+        }
+        Ok(Self {
+            all,
+            usual: Some(editor.clone()),
+        })
     }
-    let built_in = parse(BUILT_IN).context("built-in editors")?;
-    // Own ones first: they win.
-    let mut all: Vec<Definition> = own.into_iter().chain(built_in).collect();
-    let Some(at) = all.iter().position(|it| it.name == *editor) else {
-        let names: Vec<&str> = all.iter().map(|it| it.name.as_str()).collect();
-        bail!(
-            "there is no editor {editor}; one of {}, {NONE}",
-            names.join(", ")
-        );
-    };
-    let mut found = all.swap_remove(at);
-    if let Some(image) = editor_image {
-        found.image.clone_from(image);
-    }
-    Ok(Some(found))
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<Definition>> {
@@ -190,6 +220,10 @@ fn parse(text: &str) -> anyhow::Result<Vec<Definition>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn chosen(settings: &EditorSettings) -> anyhow::Result<Option<Definition>> {
+        Editors::load(settings).map(|it| it.usual().cloned())
+    }
 
     fn settings(editor: &str) -> EditorSettings {
         EditorSettings {

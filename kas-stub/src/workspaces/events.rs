@@ -27,6 +27,16 @@ pub(crate) enum Step {
     Desired {
         state: DesiredState,
         generation: u64,
+        /// Why, when nobody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// It was rendered again, with the agent's configuration of this commit.
+    Rendered {
+        generation: u64,
+        commit: String,
+        /// What the configuration said otherwise before.
+        fields: Vec<String>,
     },
     /// The agent applied a wish completely.
     Applied { generation: u64 },
@@ -47,6 +57,7 @@ impl Step {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Desired { .. } => "desired",
+            Self::Rendered { .. } => "rendered",
             Self::Applied { .. } => "applied",
             Self::Actual { .. } => "actual",
             Self::Failure { .. } => "failure",

@@ -31,7 +31,10 @@ use super::{
     reconcile::{MAX_NAME_BYTES, Orphan, cut},
     workspace::{FailureSeen, Workspace},
 };
-use crate::{configuration::chain, directory::Agent};
+use crate::{
+    configuration::{Configurations, chain},
+    directory::Agent,
+};
 use convert::{Info, Request};
 use session::{Config, Session, Update};
 
@@ -46,6 +49,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct Json {
     workspaces: Arc<Workspaces>,
+    configurations: Arc<Configurations>,
     full_interval: Duration,
     partial_interval: Duration,
     sessions: Arc<Mutex<HashMap<u64, Arc<tokio::sync::Mutex<Session>>>>>,
@@ -82,11 +86,13 @@ struct Reported {
 impl Json {
     pub(crate) fn new(
         workspaces: Arc<Workspaces>,
+        configurations: Arc<Configurations>,
         full_interval: Duration,
         partial_interval: Duration,
     ) -> Self {
         Self {
             workspaces,
+            configurations,
             full_interval,
             partial_interval,
             sessions: Arc::default(),
@@ -106,9 +112,16 @@ impl Json {
         })
     }
 
-    /// `GET /prerequisites`. The namespace that all workspaces share: each has its own.
-    pub(crate) fn prerequisites(&self) -> Bytes {
-        json!({ "shared_namespace": "" }).to_string().into()
+    /// `GET /prerequisites`: the namespace that all workspaces share; empty where each has its own.
+    pub(crate) async fn prerequisites(&self, agent: &Agent) -> Result<Bytes, Refusal> {
+        let state = self.configurations.state(agent);
+        let good = state.known();
+        let namespace = good.map_or("", |good| {
+            &good.configuration.remote_development.shared_namespace
+        });
+        let Turn(mut session) = self.turn(agent).await?;
+        session.knows_shared_namespace(namespace);
+        Ok(json!({ "shared_namespace": namespace }).to_string().into())
     }
 
     /// `POST /reconcile`: takes the reports in. What is to be told follows from [`Answer::next`].
@@ -169,7 +182,7 @@ impl Json {
         update: Update,
         infos: Vec<Info>,
     ) -> super::Result<Reported> {
-        let now = Timestamp::now();
+        let now = self.workspaces.clock().now();
         let workspaces = self.workspaces.of_agent(agent.id);
         let mut by_name: BTreeMap<&str, Vec<&Workspace>> = BTreeMap::new();
         for workspace in &workspaces {
@@ -211,7 +224,7 @@ impl Json {
             reports.insert(workspace.id.clone(), report);
         }
         for workspace in &workspaces {
-            if let Some(message) = cannot_be_told(workspace) {
+            if let Some(message) = cannot_be_told(workspace, session) {
                 left_out.insert(workspace.id.clone());
                 reports.insert(
                     workspace.id.clone(),
@@ -300,15 +313,19 @@ fn unchanged(workspace: &Workspace, now: Timestamp, code: FailureCode, message: 
 }
 
 /// Why GitLab's agent must not hear of a workspace.
-fn cannot_be_told(workspace: &Workspace) -> Option<&'static str> {
+fn cannot_be_told(workspace: &Workspace, session: &Session) -> Option<&'static str> {
     if workspace.life.is_over() {
         return None;
     }
     match (workspace.backend, workspace.life.desired) {
-        // It deletes the whole namespace of what is terminated.
-        (_, DesiredState::Terminated) if !workspace.own_namespace => Some(
-            "GitLab's agent would delete the whole namespace, which is not this workspace's alone; delete its objects by hand, or install this project's agent.",
-        ),
+        // It deletes the whole namespace of what is terminated, but that of which it asked whether it is shared.
+        (_, DesiredState::Terminated)
+            if !workspace.own_namespace && !session.shares(&workspace.namespace) =>
+        {
+            Some(
+                "GitLab's agent would delete the whole namespace, which is not this workspace's alone; delete its objects by hand, or install this project's agent.",
+            )
+        }
         (_, DesiredState::Terminated) | (BackendKind::Native, _) => None,
         (BackendKind::Devworkspace, _) => {
             Some("GitLab's agent sees nothing of DevWorkspaces; install this project's agent.")

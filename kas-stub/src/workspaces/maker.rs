@@ -7,17 +7,19 @@ use model::{DesiredState, WorkspaceName};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
-    backend::{self, BackendKind},
-    editor::{Definition, WorkspaceEditor},
-    endpoints,
+    backend::BackendKind,
+    choice::Chosen,
+    editor::Editors,
     events::Events,
     imports::{Imports, Origin},
     reconcile::Orphan,
-    render::{DevfileProblem, Frame, check_objects, problem_of, repository_name, with_repository},
+    render::{DevfileProblem, repository_name, with_repository},
+    rendering::{Renderer, Rendering},
+    settings::RenderedWith,
     source::{Devfiles, SourceError},
-    workspace::{Content, Life, Note, Source, Workspace},
+    workspace::{Content, Life, Source, Workspace},
 };
-use crate::{config::WorkspaceDefaults, fetch::Fetcher, git::Git};
+use crate::{clock::Clock, configuration::Good, fetch::Fetcher, git::Git};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -25,12 +27,14 @@ pub(crate) struct Request {
     pub(crate) owner: u64,
     pub(crate) agent_id: u64,
     pub(crate) name: WorkspaceName,
-    pub(crate) backend: BackendKind,
+    pub(crate) chosen: Chosen,
     pub(crate) repository: String,
     pub(crate) reference: Option<String>,
     pub(crate) devfile_path: Option<String>,
     /// What is in the cluster already, of another server, and is to be this workspace: its volumes stay.
     pub(crate) adopted: Option<Orphan>,
+    /// The agent's configuration in force.
+    pub(crate) settings: Good,
 }
 
 /// Why there is no workspace.
@@ -50,8 +54,8 @@ pub(crate) enum MakeError {
 pub(crate) struct Maker {
     devfiles: Arc<Devfiles>,
     imports: Imports,
-    defaults: WorkspaceDefaults,
-    editor: Option<Definition>,
+    renderer: Arc<Renderer>,
+    clock: Clock,
 }
 
 impl Maker {
@@ -59,17 +63,22 @@ impl Maker {
     pub(crate) fn new(
         git: Arc<Git>,
         fetcher: Fetcher,
-        defaults: WorkspaceDefaults,
-        editor: Option<Definition>,
+        registries: Vec<String>,
+        renderer: Arc<Renderer>,
+        clock: Clock,
     ) -> Self {
         let devfiles = Arc::new(Devfiles::new(git));
-        let registries = defaults.registries.iter().map(ToString::to_string);
         Self {
-            imports: Imports::new(Arc::clone(&devfiles), fetcher, registries.collect()),
+            imports: Imports::new(Arc::clone(&devfiles), fetcher, registries),
             devfiles,
-            defaults,
-            editor,
+            renderer,
+            clock,
         }
+    }
+
+    /// What workspaces can be made with.
+    pub(crate) fn editors(&self) -> &Editors {
+        self.renderer.editors()
     }
 
     /// Makes a workspace; it is not kept yet.
@@ -78,12 +87,18 @@ impl Maker {
             owner,
             agent_id,
             name,
-            backend: kind,
+            chosen,
             repository,
             reference,
             devfile_path,
             adopted,
+            settings,
         } = request;
+        let Chosen {
+            backend,
+            editor,
+            class,
+        } = chosen;
         let read = self
             .devfiles
             .read(&repository, reference.as_deref(), devfile_path.as_deref());
@@ -99,11 +114,19 @@ impl Maker {
             repository: &repository,
             reference: reference.as_deref(),
         });
-        let (flattened, mut notes) = flattened.await.map_err(wrong)?;
-        let now = Timestamp::now();
+        let (flattened, notes) = flattened.await.map_err(wrong)?;
+        let now = self.clock.now();
         let mut life = Life::new(now);
+        let remote_development = &settings.configuration.remote_development;
         let (id, namespace) = match adopted {
-            None => (random_uuid(), name.own_namespace()),
+            None => {
+                let shared = &remote_development.shared_namespace;
+                let shared = (!shared.is_empty()).then(|| shared.clone());
+                (
+                    random_uuid(),
+                    shared.unwrap_or_else(|| name.own_namespace()),
+                )
+            }
             Some(orphan) => {
                 life.generation = orphan.applied_generation + 1;
                 (orphan.workspace_id, orphan.namespace)
@@ -111,12 +134,13 @@ impl Maker {
         };
         let mut workspace = Workspace {
             id,
-            own_namespace: namespace == name.own_namespace(),
+            own_namespace: namespace == name.own_namespace()
+                && namespace != remote_development.shared_namespace,
             namespace,
             name,
             owner,
             agent_id,
-            backend: kind,
+            backend,
             source: Source {
                 repository,
                 reference,
@@ -125,65 +149,58 @@ impl Maker {
             },
             endpoints: Vec::new(),
             editor: None,
+            class,
+            pull_secrets: Vec::new(),
+            shared_objects: Vec::new(),
+            rendered_with: Some(RenderedWith::of(&settings)),
+            not_applied: None,
+            content_version: 1,
             created_at: now,
             life,
             events: Events::default(),
         };
-        let frame = Frame {
-            id: &workspace.id,
-            name: &workspace.name,
-            namespace: &workspace.namespace,
-            agent_id,
-            defaults: &self.defaults,
-            editor: self.editor.as_ref(),
-        };
         let flattened = with_repository(flattened, &workspace.source);
-        let declared = endpoints::of_devfile(&flattened);
-        let rendered = backend::for_kind(kind).objects(&frame, flattened);
-        let rendered = rendered.map_err(|error| wrong(vec![problem_of(&error)]))?;
-        let problems = check_objects(&frame, &rendered.objects);
-        if !problems.is_empty() {
-            return Err(wrong(problems));
-        }
-        workspace.endpoints = match kind {
-            BackendKind::Native => {
-                let ports = endpoints::of_services(&rendered.objects, &workspace.name);
-                endpoints::with_paths(ports, &declared)
-            }
-            BackendKind::Devworkspace => declared,
-        };
-        let editor = self
-            .editor
-            .as_ref()
-            .zip(rendered.editor)
-            .map(|(editor, placed)| WorkspaceEditor {
-                name: editor.name().to_owned(),
-                container: placed.container,
-                folder: placed.folder,
-                port: editor.port(),
-                health: editor.health().to_owned(),
-            });
-        notes.extend(rendered.notes.into_iter().map(|note| Note {
-            field: note.path,
-            reason: format!("{}: {}", note.what, note.why),
-        }));
+        let kept = serde_json::to_value(&flattened).ok();
+        let rendered = self
+            .renderer
+            .render(
+                &workspace,
+                flattened,
+                editor.as_deref().and_then(|it| self.renderer.editor(it)),
+                remote_development,
+            )
+            .map_err(wrong)?;
+        let Rendering {
+            objects,
+            endpoints,
+            editor,
+            pull_secrets,
+            shared_objects,
+            notes: rendered_notes,
+        } = rendered;
+        workspace.pull_secrets = pull_secrets;
+        workspace.shared_objects = shared_objects;
+        workspace.endpoints = endpoints;
+        workspace.editor = editor;
         let content = Content {
             devfile: devfile.text.to_string(),
-            objects: rendered.objects,
+            flattened: kept,
+            objects,
             notes,
+            rendered_notes,
         };
-        if let Some(folder) = editor.as_ref().and_then(|editor| editor.folder.as_ref()) {
-            endpoints::open_at(&mut workspace.endpoints, folder);
-        }
-        workspace.editor = editor;
         Ok((workspace, content))
     }
 }
 
 /// An orphan as a workspace that is to go, with its volumes; `None` when its name is none of a workspace.
-pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Workspace> {
+pub(crate) fn ending(
+    orphan: Orphan,
+    owner: u64,
+    agent_id: u64,
+    now: Timestamp,
+) -> Option<Workspace> {
     let name: WorkspaceName = orphan.name.parse().ok()?;
-    let now = Timestamp::now();
     Some(Workspace {
         id: orphan.workspace_id,
         own_namespace: orphan.namespace == name.own_namespace(),
@@ -195,6 +212,12 @@ pub(crate) fn ending(orphan: Orphan, owner: u64, agent_id: u64) -> Option<Worksp
         source: Source::default(),
         endpoints: Vec::new(),
         editor: None,
+        class: None,
+        pull_secrets: Vec::new(),
+        shared_objects: Vec::new(),
+        rendered_with: None,
+        not_applied: None,
+        content_version: 1,
         created_at: now,
         life: Life {
             desired: DesiredState::Terminated,
@@ -251,6 +274,23 @@ fn random_uuid() -> String {
         &hex[20..],
     ];
     parts.join("-")
+}
+
+/// A workspace for tests.
+#[cfg(test)]
+pub(super) fn sample(name: &str) -> Workspace {
+    let orphan = Orphan {
+        workspace_id: random_uuid(),
+        name: name.to_owned(),
+        namespace: format!("gl-rd-ns-{name}"),
+        actual_state: model::ActualState::Running,
+        applied_generation: 1,
+        first_seen_at: Timestamp::UNIX_EPOCH,
+    };
+    let mut workspace =
+        ending(orphan, 10, 1, Timestamp::UNIX_EPOCH).expect("the test gives a good name");
+    workspace.life = Life::new(Timestamp::UNIX_EPOCH);
+    workspace
 }
 
 #[cfg(test)]

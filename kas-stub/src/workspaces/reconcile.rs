@@ -18,7 +18,6 @@ mod tests;
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
-use jiff::Timestamp;
 use proto::remote_development::rpc::{
     Begin, Poll, ReconcileRequest, ReconcileResponse, reconcile_request,
     remote_development_server::RemoteDevelopment,
@@ -30,7 +29,7 @@ pub(super) use convert::{MAX_NAME_BYTES, cut};
 pub(crate) use leaders::{Leader, Leaders};
 pub(crate) use orphans::{AgentOrphans, Orphan, Orphans};
 
-use super::{Workspaces, backend};
+use super::{Workspaces, backend, render::admit_agent};
 use crate::{agents::AgentCall, configuration::chain};
 use leaders::Lead;
 use session::{Session, Telling};
@@ -133,15 +132,12 @@ impl Opening {
             agent_meta,
             fencing_token,
         } = begin;
-        let pod_name: String = agent_meta
-            .map(|meta| meta.pod_name)
-            .unwrap_or_default()
-            .chars()
-            .take(MAX_POD_NAME)
-            .collect();
+        let agent_meta = agent_meta.unwrap_or_default();
+        let cut = |text: String| text.chars().take(MAX_POD_NAME).collect::<String>();
+        let pod_name = cut(agent_meta.pod_name);
         let leader = Leader {
             pod_name: pod_name.clone(),
-            since: Timestamp::now(),
+            since: workspaces.clock().now(),
         };
         let agent_id = call.agent.id;
         let lead = workspaces
@@ -155,6 +151,7 @@ impl Opening {
             call,
             requests,
             lead,
+            pod_namespace: cut(agent_meta.pod_namespace),
             session: Session::default(),
             orphans: Vec::new(),
             due: VecDeque::new(),
@@ -170,6 +167,8 @@ struct Exchange {
     call: AgentCall,
     requests: Streaming<ReconcileRequest>,
     lead: Lead,
+    /// Of the leading Pod, and so of all Pods that the tunnel comes from.
+    pod_namespace: String,
     wishes: watch::Receiver<u64>,
     session: Session,
     /// Found by the running poll.
@@ -238,7 +237,7 @@ impl Exchange {
                 return Err(Status::resource_exhausted("too many workspaces in a poll"));
             }
         }
-        let now = Timestamp::now();
+        let now = self.workspaces.clock().now();
         let agent_id = self.call.agent.id;
         let mut known = Vec::new();
         for report in reports {
@@ -297,7 +296,9 @@ impl Exchange {
                     tracing::error!(workspace = %workspace.name, error = %chain(&error), "objects cannot be read");
                     Status::internal("objects cannot be read")
                 })?;
-                backend::for_kind(workspace.backend).in_state(content.objects, desired)
+                let objects =
+                    backend::for_kind(workspace.backend).in_state(content.objects, desired);
+                admit_agent(objects, workspace.name.as_str(), &self.pod_namespace)
             }
         };
         self.session.tells(id, workspace.life.generation, telling);

@@ -5,20 +5,23 @@
 
 mod check;
 mod repository;
-
-use std::collections::BTreeMap;
+mod settings;
 
 use ::devfile::{
     model::Devfile,
     render::{Entrypoint, ProjectClone, RenderOptions, ResourceDefaults, StorageDefaults},
 };
-use model::WorkspaceName;
+use model::{
+    WorkspaceName,
+    configuration::{RemoteDevelopment, Resources},
+};
 
 use super::editor::Definition;
 use crate::config::WorkspaceDefaults;
 
 pub(super) use check::{DevfileProblem, check, check_objects, problem_of};
 pub(super) use repository::{repository_name, with_repository};
+pub(super) use settings::{ID_LABEL, admit_agent, uncounted, with_class};
 
 /// GitLab's label with the id of the agent, on everything.
 pub(super) const AGENT_ID_LABEL: &str = "agent.gitlab.com/id";
@@ -50,10 +53,14 @@ pub(crate) struct Frame<'a> {
     pub(crate) id: &'a str,
     pub(crate) name: &'a WorkspaceName,
     pub(crate) namespace: &'a str,
+    /// Nobody else is in the namespace.
+    pub(crate) own_namespace: bool,
     pub(crate) agent_id: u64,
     pub(crate) defaults: &'a WorkspaceDefaults,
     /// None: workspaces get no editor.
     pub(crate) editor: Option<&'a Definition>,
+    /// What the agent's configuration file says.
+    pub(crate) settings: &'a RemoteDevelopment,
 }
 
 /// The ConfigMap that lists a workspace's objects.
@@ -67,22 +74,6 @@ pub(super) fn secrets_inventory(name: &WorkspaceName) -> String {
 }
 
 impl Frame<'_> {
-    /// On every object.
-    pub(super) fn labels(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (AGENT_ID_LABEL.into(), self.agent_id.to_string()),
-            (NAME_LABEL.into(), self.name.to_string()),
-        ])
-    }
-
-    /// On every object: the marks by which the agent knows it as its own.
-    pub(super) fn annotations(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (ID_ANNOTATION.into(), self.id.to_owned()),
-            (INVENTORY_ANNOTATION.into(), self.inventory()),
-        ])
-    }
-
     /// The ConfigMap in which the agent keeps what it applied.
     pub(super) fn inventory(&self) -> String {
         workspace_inventory(self.name)
@@ -94,25 +85,14 @@ impl Frame<'_> {
             clone_image,
             storage_class,
             volume_size,
-            memory_request,
-            memory_limit,
-            cpu_request,
-            cpu_limit,
-            registries: _,
-            full_interval_s: _,
-            partial_interval_s: _,
+            ..
         } = self.defaults.clone();
         let mut options = RenderOptions::new(self.name.as_str(), self.namespace);
         options.labels = self.labels();
         options.annotations = self.annotations();
-        options.selector = self.labels();
-        options.pod_annotations = BTreeMap::from([(ID_ANNOTATION.into(), self.id.to_owned())]);
-        options.resources = ResourceDefaults {
-            memory_request: Some(memory_request),
-            memory_limit,
-            cpu_request: Some(cpu_request),
-            cpu_limit,
-        };
+        options.selector = self.marks();
+        options.pod_annotations = self.pod_annotations();
+        options.resources = self.resources();
         options.storage = StorageDefaults {
             projects_size: volume_size.clone(),
             volume_size,
@@ -127,16 +107,46 @@ impl Frame<'_> {
         options.editor = self.editor.map(Definition::rendered);
         options.git_config = vec![("credential.helper".into(), CREDENTIAL_HELPER.into())];
         options.service_account = Some(self.name.to_string());
+        options.image_pull_secrets = self.pull_secrets();
+        options.runtime_class = self.runtime_class();
+        options.user_namespaces = self.settings.use_kubernetes_user_namespaces;
+        options.allow_privilege_escalation = self.settings.allow_privilege_escalation;
         options.project_clone = Some(ProjectClone {
             image: clone_image,
             memory_limit: CLONE_MEMORY.into(),
             // It is among the devfile's projects.
             repositories: Vec::new(),
         });
+        // Policies add up: one of the devfile's own could open what the file's keeps closed.
+        let is_allowed = |kind: &str| {
+            KINDS.contains(&kind)
+                && !(kind == "NetworkPolicy" && self.settings.network_policy.enabled)
+        };
+        options.policy.kinds.retain(|kind| is_allowed(kind));
         options
-            .policy
-            .kinds
-            .retain(|kind| KINDS.contains(&kind.as_str()));
-        options
+    }
+
+    /// Resources of containers that say nothing: the file's, and where that says nothing the server's.
+    pub(super) fn resources(&self) -> ResourceDefaults {
+        let WorkspaceDefaults {
+            memory_request,
+            memory_limit,
+            cpu_request,
+            cpu_limit,
+            ..
+        } = self.defaults.clone();
+        let Resources { limits, requests } =
+            &self.settings.default_resources_per_workspace_container;
+        ResourceDefaults {
+            memory_request: requests.memory.clone().or(Some(memory_request)),
+            memory_limit: limits.memory.clone().or(memory_limit),
+            cpu_request: requests.cpu.clone().or(Some(cpu_request)),
+            cpu_limit: limits.cpu.clone().or(cpu_limit),
+        }
+    }
+
+    pub(super) fn runtime_class(&self) -> Option<String> {
+        let class = &self.settings.default_runtime_class;
+        (!class.is_empty()).then(|| class.clone())
     }
 }

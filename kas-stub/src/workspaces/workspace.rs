@@ -1,15 +1,16 @@
 //! A workspace as the server keeps it.
 //!
-//! What never changes after creation and may be large (the devfile, the rendered objects) is a record of its own, read
-//! when it is needed; what changes is small and in memory.
+//! What may be large (the devfile, the rendered objects) is a record of its own, read when it is needed; the rest is small
+//! and in memory.
 
 use jiff::Timestamp;
-use model::{ActualState, DesiredState, WorkspaceName};
+use model::{ActualState, DesiredState, WorkspaceName, configuration::ImagePullSecret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
     backend::BackendKind, editor::WorkspaceEditor, endpoints::WorkspaceEndpoint, events::Events,
+    settings::RenderedWith,
 };
 
 /// A workspace: who it is, where it comes from, how far it is.
@@ -32,9 +33,39 @@ pub(crate) struct Workspace {
     /// None: it was made without one.
     #[serde(default)]
     pub(crate) editor: Option<WorkspaceEditor>,
+    /// The size it was made in, of the classes of the agent's configuration; none: as its devfile says.
+    #[serde(default)]
+    pub(crate) class: Option<String>,
+    /// Secrets with which its images are pulled; the agent copies them to its namespace.
+    #[serde(default)]
+    pub(crate) pull_secrets: Vec<ImagePullSecret>,
+    /// Its objects, as `Service web`, where other workspaces are in the namespace too; else none.
+    #[serde(default)]
+    pub(crate) shared_objects: Vec<String>,
+    /// What its objects were rendered with; none: it was made before this was kept.
+    #[serde(default)]
+    pub(crate) rendered_with: Option<RenderedWith>,
+    /// Newer settings that it could not be rendered with.
+    #[serde(default)]
+    pub(crate) not_applied: Option<NotApplied>,
+    /// Of its [`Content`] in the store: each rendering is one more.
+    #[serde(default = "first_version")]
+    pub(crate) content_version: u64,
     pub(crate) created_at: Timestamp,
     pub(crate) life: Life,
     pub(crate) events: Events,
+}
+
+fn first_version() -> u64 {
+    1
+}
+
+/// Why a workspace keeps what it was rendered with before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NotApplied {
+    /// What it could not be rendered with; it is not tried again with the same until somebody starts it.
+    pub(crate) settings: RenderedWith,
+    pub(crate) failure: FailureSeen,
 }
 
 /// Where the devfile was read; empty for what another server made and this one only ends.
@@ -76,15 +107,22 @@ pub(crate) struct FailureSeen {
     pub(crate) next_try_at: Option<Timestamp>,
 }
 
-/// What was rendered at creation.
+/// What was rendered, and of what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Content {
     /// As it was read.
     pub(crate) devfile: String,
+    /// The devfile with all that it draws in, the repository among its projects, so that it can be rendered again without
+    /// any network. A value: a later version of this program may know other fields. None: it was not kept yet.
+    #[serde(default)]
+    pub(crate) flattened: Option<Value>,
     /// As for a workspace that runs.
     pub(crate) objects: Vec<Value>,
     /// What the devfile says that has no effect.
     pub(crate) notes: Vec<Note>,
+    /// The same, of what the backend does not do.
+    #[serde(default)]
+    pub(crate) rendered_notes: Vec<Note>,
 }
 
 /// Something in the devfile that is accepted and not honoured.
@@ -92,6 +130,25 @@ pub(crate) struct Content {
 pub(crate) struct Note {
     pub(crate) field: String,
     pub(crate) reason: String,
+}
+
+impl Workspace {
+    /// Everything that is not as asked.
+    pub(crate) fn failures(&self) -> Vec<FailureSeen> {
+        let own = self.not_applied.iter().map(|it| &it.failure);
+        self.life.failures.iter().chain(own).cloned().collect()
+    }
+}
+
+impl Content {
+    /// Everything in the devfile that has no effect.
+    pub(crate) fn all_notes(&self) -> Vec<Note> {
+        self.notes
+            .iter()
+            .chain(&self.rendered_notes)
+            .cloned()
+            .collect()
+    }
 }
 
 impl Life {

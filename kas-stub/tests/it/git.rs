@@ -143,7 +143,8 @@ async fn server() -> TestServer {
     .await
 }
 
-async fn hook(server: &TestServer, agent: &TestAgent) {
+/// Tells the server that the project of the agent `a` was pushed to.
+pub(crate) async fn hook(server: &TestServer, agent: &TestAgent) {
     let mut person = person(server.server.people).await;
     let request = Request::post("/api/v1/agents/a/push-hook")
         .header("host", "kas")

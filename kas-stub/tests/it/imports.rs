@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     git::Project,
-    support::{Answer, TestServer},
+    support::{Answer, TestServer, WORKSPACES_ON},
 };
 
 /// A server of texts at an address: `files` by path, and what else a test needs.
@@ -74,8 +74,10 @@ impl World {
             config.workspaces.registries = vec![registry];
         })
         .await;
-        server.create_agent("a", None).await;
         let project = Project::serve().await;
+        project.push(&[WORKSPACES_ON]).await;
+        server.create_agent("a", Some(&project.url)).await;
+        server.wait_for_workspaces("a").await;
         Self { server, project }
     }
 

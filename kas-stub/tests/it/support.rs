@@ -45,6 +45,12 @@ impl Answer {
     }
 }
 
+/// The configuration file of agent `a`, by which it takes workspaces.
+pub(crate) const WORKSPACES_ON: (&str, &str) = (
+    ".gitlab/agents/a/config.yaml",
+    "remote_development: {enabled: true}\n",
+);
+
 impl TestServer {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
@@ -65,7 +71,17 @@ impl TestServer {
         config.timing.find_tunnel = Duration::from_millis(500);
         config.timing.stop_grace = Duration::from_secs(2);
         change(&mut config);
-        let server = app::start(config).await.unwrap();
+        // A program that another test starts at this moment holds our lock's file open until it is another program.
+        let began = Instant::now();
+        let server = loop {
+            match app::start(config.clone()).await {
+                Err(error) if began.elapsed() < LIMIT => {
+                    assert!(error.to_string().contains("another server"), "{error:#}");
+                    tokio::task::yield_now().await;
+                }
+                started => break started.unwrap(),
+            }
+        };
         Self { server, folder }
     }
 
@@ -113,6 +129,12 @@ impl TestServer {
         let answer = answer.json();
         let token = answer["token"].as_str().unwrap().to_owned();
         (answer["id"].as_u64().unwrap(), token)
+    }
+
+    /// Waits until workspaces can be made on the agent.
+    pub(crate) async fn wait_for_workspaces(&self, name: &str) {
+        self.wait_for_agent(name, |agent| agent["workspaces"]["enabled"] == true)
+            .await;
     }
 
     /// Waits until the agent is as wished.

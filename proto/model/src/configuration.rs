@@ -3,16 +3,19 @@
 //!
 //! [`parse`] is the one judge; server and agent both ask it. It reads the text into a tree that knows where everything
 //! stood (`document`), then walks that tree section by section (`sections`) and collects every [`Problem`], so that a
-//! person sees all of them at once. A file with a problem is not used at all: the last good one stays in force.
+//! person sees all of them at once. [`judge`] is the same for a file in use: a section with a problem keeps its last good
+//! value, and the others take effect.
 //!
 //! Keys are GitLab's (`pkg/agentcfg/agentcfg.proto`). A key GitLab knows and this version does not act on is accepted and
 //! comes back as a [`Note`]; a key nobody knows is a problem, with the nearest known key as a hint.
 
 mod document;
+mod reader;
 mod remote_development;
 mod sections;
+mod syntax;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +127,56 @@ pub enum AccessAs {
     User,
 }
 
+/// A part of the file that takes effect for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Section {
+    /// `observability`.
+    Observability,
+    /// `remote_development`.
+    RemoteDevelopment,
+    /// `user_access`.
+    UserAccess,
+}
+
+impl Section {
+    /// Every section that has an effect.
+    pub const ALL: [Self; 3] = [
+        Self::Observability,
+        Self::RemoteDevelopment,
+        Self::UserAccess,
+    ];
+
+    /// The name in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observability => "observability",
+            Self::RemoteDevelopment => "remote_development",
+            Self::UserAccess => "user_access",
+        }
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl ConfigurationFile {
+    /// Takes one section of another file.
+    pub fn take(&mut self, section: Section, other: &Self) {
+        match section {
+            Section::Observability => self.observability.clone_from(&other.observability),
+            Section::RemoteDevelopment => self
+                .remote_development
+                .clone_from(&other.remote_development),
+            Section::UserAccess => self.user_access.clone_from(&other.user_access),
+        }
+    }
+}
+
 /// A file that may be used.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Parsed {
@@ -131,6 +184,19 @@ pub struct Parsed {
     pub configuration: ConfigurationFile,
     /// What it says that this version does not act on.
     pub notes: Vec<Note>,
+}
+
+/// What became of a file's sections.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Judged {
+    /// What it says; a section of `wrong` has its default here and must not be used.
+    pub configuration: ConfigurationFile,
+    /// What it says that this version does not act on.
+    pub notes: Vec<Note>,
+    /// What is wrong, in the order of the file, at most [`MAX_PROBLEMS`].
+    pub problems: Vec<Problem>,
+    /// Sections for which this file says nothing that may be used: each keeps its own last good value.
+    pub wrong: BTreeSet<Section>,
 }
 
 /// Something accepted that has no effect in this version.
@@ -167,19 +233,48 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Judges a configuration file.
+/// Judges a configuration file, all or nothing.
 ///
 /// # Errors
 /// Every problem of the file, in the order of the file, at most [`MAX_PROBLEMS`]. A text that is no YAML has one.
 pub fn parse(text: &str) -> Result<Parsed, Vec<Problem>> {
-    let root = document::read(text).map_err(|problem| vec![problem])?;
-    let (parsed, mut problems) = sections::read(&root);
+    let Judged {
+        configuration,
+        notes,
+        problems,
+        wrong: _,
+    } = judge(text);
     if problems.is_empty() {
-        return Ok(parsed);
+        Ok(Parsed {
+            configuration,
+            notes,
+        })
+    } else {
+        Err(problems)
     }
+}
+
+/// Judges a configuration file section by section: what is wrong in one does not keep another from taking effect.
+///
+/// A text that is no YAML makes all sections wrong. So does a key that nobody knows at the file's top for the sections that
+/// are not in the file: it may be a slip in the name of one of them.
+#[must_use]
+pub fn judge(text: &str) -> Judged {
+    let root = match document::read(text) {
+        Ok(root) => root,
+        Err(problem) => {
+            return Judged {
+                problems: vec![problem],
+                wrong: Section::ALL.into(),
+                ..Judged::default()
+            };
+        }
+    };
+    let mut judged = sections::read(&root);
+    let problems = &mut judged.problems;
     problems.sort_by_key(|problem| (problem.line, problem.column));
     problems.truncate(MAX_PROBLEMS);
-    Err(problems)
+    judged
 }
 
 #[cfg(test)]

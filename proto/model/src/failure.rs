@@ -51,6 +51,8 @@ pub enum FailureCode {
     ObjectRefused,
     /// What the server asked for may not be applied.
     NotAllowed,
+    /// A Secret with which images are pulled is not there, or may not be copied.
+    PullSecretNotCopied,
     /// The Deployment did not become available in time.
     ProgressDeadlineExceeded,
     /// The DevWorkspace Operator says that the workspace failed.
@@ -59,10 +61,12 @@ pub enum FailureCode {
     ForeignObject,
     /// It waits for something that is being deleted.
     WaitingForDeletion,
+    /// The server could not render it with the agent's configuration as it is now; it runs with what it had.
+    SettingsNotApplied,
 }
 
 impl FailureCode {
-    /// It may pass by itself: shown as a warning while the start goes on.
+    /// It may pass by itself, or keeps nothing from running: shown as a warning while the start goes on.
     #[must_use]
     pub fn is_passing(self) -> bool {
         matches!(
@@ -72,6 +76,8 @@ impl FailureCode {
                 | Self::Unschedulable
                 | Self::VolumeNotMounted
                 | Self::WaitingForDeletion
+                | Self::PullSecretNotCopied
+                | Self::SettingsNotApplied
         )
     }
 
@@ -94,10 +100,12 @@ impl FailureCode {
             Self::CloneFailed => "CloneFailed",
             Self::ObjectRefused => "ObjectRefused",
             Self::NotAllowed => "NotAllowed",
+            Self::PullSecretNotCopied => "PullSecretNotCopied",
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
             Self::DevWorkspaceFailed => "DevWorkspaceFailed",
             Self::ForeignObject => "ForeignObject",
             Self::WaitingForDeletion => "WaitingForDeletion",
+            Self::SettingsNotApplied => "SettingsNotApplied",
         }
     }
 }

@@ -7,6 +7,8 @@ pub mod actual_state;
 pub mod agent_name;
 pub mod configuration;
 pub mod failure;
+pub mod quantity;
+pub mod version;
 pub mod workspace;
 
 pub use agent_name::AgentName;

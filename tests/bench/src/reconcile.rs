@@ -121,6 +121,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
             "--workspace-full-interval",
             FULL_INTERVAL_S,
         ],
+        &options.repository,
     )
     .await?;
     let measured = measure(options, &direct, metrics, &mut stack).await;
@@ -148,6 +149,7 @@ async fn measure(
         progress(from_now);
         Audit::mark(&options.audit_log)
     };
+    people.wait_allowed(PHASE_LIMIT).await?;
     people.create(&[TEMPLATE.to_owned()]).await?;
     people.wait_running(1, PHASE_LIMIT).await?;
 

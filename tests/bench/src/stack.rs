@@ -78,6 +78,7 @@ impl Stack {
             &kubeconfig,
             "127.0.0.1:0",
             &[],
+            None,
             link,
         )
         .await
@@ -97,16 +98,19 @@ impl Stack {
             &network.agent_address,
             &[],
             None,
+            None,
         )
         .await
     }
 
-    /// Starts server and agent in the API server's network, which this process is in too.
+    /// Starts server and agent in the API server's network, which this process is in too. `project` has the agent's
+    /// configuration file.
     pub(crate) async fn start_inside(
         binaries: &Path,
         kubeconfig: &Path,
         agent_observability: SocketAddr,
         server_arguments: &[&str],
+        project: &str,
     ) -> anyhow::Result<Self> {
         let mut agent = Command::new(binaries.join("agent"));
         agent.arg(format!(
@@ -122,6 +126,7 @@ impl Stack {
             &kubeconfig,
             "127.0.0.1:0",
             server_arguments,
+            Some(project),
             None,
         )
         .await
@@ -139,6 +144,7 @@ impl Stack {
         kubeconfig: &str,
         agent_address: &str,
         server_arguments: &[&str],
+        project: Option<&str>,
         link: Option<Link>,
     ) -> anyhow::Result<Self> {
         let program = Programs {
@@ -147,9 +153,9 @@ impl Stack {
         };
         let (server, addresses) =
             start_server(&program, folder.path(), agent_address, server_arguments).await?;
-        let created = program
-            .json(&["agent", "create", AGENT, "-o", "json"])
-            .await?;
+        let mut create = vec!["agent", "create", AGENT, "-o", "json"];
+        create.extend(project.into_iter().flat_map(|url| ["--project", url]));
+        let created = program.json(&create).await?;
         let personal = program
             .json(&["token", "create", "--name", AGENT, "-o", "json"])
             .await?;

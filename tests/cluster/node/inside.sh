@@ -49,6 +49,7 @@ start kube-scheduler
 until [ -S /run/cluster/containerd.sock ]; do sleep 0.1; done
 start kubelet
 start kube-proxy
+start kube-router
 
 sleep infinity &
 wait

@@ -6,8 +6,8 @@
 #                           "keep" came (so it does not outlive a starter that is interrupted)
 #   outside.sh STATE clean  only takes away what a killed predecessor left
 #
-# Ask it to end with SIGTERM. Its environment: TESTCLUSTER, TOOLBOX, IMAGES_BASE, IMAGES_PACKED,
-# IMAGES_ON_DEMAND.
+# Ask it to end with SIGTERM. Its environment: TESTCLUSTER, TOOLBOX, KUBE_ROUTER, IMAGES_BASE,
+# IMAGES_PACKED, IMAGES_ON_DEMAND.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 state=$1
@@ -59,7 +59,7 @@ fi
 trap clean EXIT
 trap 'exit 0' TERM INT HUP
 mkdir -p "$state/logs" /var/lib/cni /var/lib/kubelet /var/log/containers
-for name in TESTCLUSTER TOOLBOX IMAGES_BASE IMAGES_PACKED IMAGES_ON_DEMAND; do
+for name in TESTCLUSTER TOOLBOX KUBE_ROUTER IMAGES_BASE IMAGES_PACKED IMAGES_ON_DEMAND; do
 	printf '%s=%q\n' "$name" "${!name}"
 done >"$state/environment"
 

@@ -176,14 +176,7 @@ impl Cluster {
     /// # Errors
     /// When there is no such running container.
     pub fn kill_in_pod(&self, namespace: &str, pod: &str, container: &str) -> Result<()> {
-        let path = format!(
-            "-ojsonpath={{.status.containerStatuses[?(@.name=='{container}')].containerID}}"
-        );
-        let id = step::run(&mut self.kubectl(&["get", "pod", "-n", namespace, pod, &path]))?;
-        let id = id
-            .trim()
-            .strip_prefix("containerd://")
-            .with_context(|| format!("{namespace}/{pod} has no container {container}"))?;
+        let id = self.container_id(namespace, pod, container)?;
         let socket = format!("{INSIDE}/containerd.sock");
         step::run(&mut self.run(&[
             "ctr",
@@ -195,9 +188,35 @@ impl Cluster {
             "kill",
             "--signal",
             "SIGKILL",
-            id,
+            &id,
         ]))
         .map(drop)
+    }
+
+    /// The program that made a container, `runc` or `crun`, by the state that each keeps of it.
+    ///
+    /// # Errors
+    /// When there is no such running container.
+    pub fn runtime_of(&self, namespace: &str, pod: &str, container: &str) -> Result<&'static str> {
+        let id = self.container_id(namespace, pod, container)?;
+        let folder = format!("/run/containerd/runc/k8s.io/{id}");
+        for (file, runtime) in [("state.json", "runc"), ("status", "crun")] {
+            let test = ["test", "-e", &format!("{folder}/{file}")];
+            if self.run(&test).status()?.success() {
+                return Ok(runtime);
+            }
+        }
+        bail!("{folder} is neither runc's nor crun's")
+    }
+
+    fn container_id(&self, namespace: &str, pod: &str, container: &str) -> Result<String> {
+        let path = format!(
+            "-ojsonpath={{.status.containerStatuses[?(@.name=='{container}')].containerID}}"
+        );
+        let id = step::run(&mut self.kubectl(&["get", "pod", "-n", namespace, pod, &path]))?;
+        let id = id.trim().strip_prefix("containerd://");
+        id.map(str::to_owned)
+            .with_context(|| format!("{namespace}/{pod} has no container {container}"))
     }
 
     /// The log of one of the cluster's programs; `audit` is the API server's audit log.

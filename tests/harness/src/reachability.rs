@@ -31,23 +31,24 @@ pub fn check(cluster: &Cluster) -> Result<()> {
         .context("cannot listen on the host's end of the uplink")?;
     let closed_port = closed.local_addr()?.port();
 
-    let pod = start_pod(cluster)?;
-    for (place, exec) in [("a Pod", Some(&pod)), ("the node", None)] {
+    start_pod(cluster)?;
+    let pod = From::Pod("default", POD);
+    for (place, from) in [("a Pod", pod), ("the node", From::Node)] {
         for port in [AGENT_PORT, GIT_PORT] {
             ensure!(
-                opens(cluster, exec, HOST_ADDRESS, port)?,
+                opens(cluster, from, HOST_ADDRESS, port)?,
                 "{place} cannot reach {HOST_ADDRESS}:{port}, which is a way out"
             );
         }
         ensure!(
-            !opens(cluster, exec, HOST_ADDRESS, closed_port)?,
+            !opens(cluster, from, HOST_ADDRESS, closed_port)?,
             "{place} reaches {HOST_ADDRESS}:{closed_port}, which is no way out"
         );
         if let Some(other) = other_address() {
             let _open = listen_on(&other, AGENT_PORT)?;
             // The same port on another address of the host is no way out either.
             ensure!(
-                !opens(cluster, exec, &other, AGENT_PORT)?,
+                !opens(cluster, from, &other, AGENT_PORT)?,
                 "{place} reaches {other}:{AGENT_PORT}"
             );
         }
@@ -79,7 +80,7 @@ fn listen_on(address: &str, port: u16) -> Result<Option<TcpListener>> {
     }
 }
 
-fn start_pod(cluster: &Cluster) -> Result<String> {
+fn start_pod(cluster: &Cluster) -> Result<()> {
     let exists = cluster
         .kubectl(&["get", "pod", POD])
         .stdout(Stdio::null())
@@ -97,26 +98,33 @@ fn start_pod(cluster: &Cluster) -> Result<String> {
             "3600",
         ]))?;
     }
-    step::run(&mut cluster.kubectl(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod",
-        POD,
-        "--timeout=60s",
-    ]))?;
-    Ok(POD.to_owned())
+    step::run(&mut cluster.kubectl(&["wait", "--for=condition=Ready", "pod", POD, "--timeout=60s"]))
+        .map(drop)
 }
 
-/// Whether a TCP connection opens, from a Pod or (None) from the node itself.
-fn opens(cluster: &Cluster, pod: Option<&String>, address: &str, port: u16) -> Result<bool> {
+/// From where somebody tries to connect.
+#[derive(Debug, Clone, Copy)]
+pub enum From<'a> {
+    /// The node itself.
+    Node,
+    /// The first container of a Pod with busybox in it: its namespace and name.
+    Pod(&'a str, &'a str),
+}
+
+/// Whether a TCP connection opens.
+///
+/// # Errors
+/// When it cannot be tried.
+pub fn opens(cluster: &Cluster, from: From<'_>, address: &str, port: u16) -> Result<bool> {
     let (seconds, port) = (LIMIT.as_secs().to_string(), port.to_string());
     // Runs `true` when the connection is open: busybox's nc has no -z.
     let attempt = ["nc", "-w", &seconds, address, &port, "-e", "true"];
-    let mut command = match pod {
-        Some(pod) => {
-            cluster.kubectl(&[&["exec", pod, "--", "timeout", "10"], &attempt[..]].concat())
+    let mut command = match from {
+        From::Pod(namespace, pod) => {
+            let exec = ["exec", "-n", namespace, pod, "--", "timeout", "10"];
+            cluster.kubectl(&[&exec, &attempt[..]].concat())
         }
-        None => {
+        From::Node => {
             let busybox = cluster.tools().busybox.to_string_lossy().into_owned();
             cluster.run(&[&["timeout", "10", &busybox], &attempt[..]].concat())
         }

@@ -29,7 +29,7 @@ enum File {
     Path(&'static str),
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 20] = [
     Need {
         package: "containerd",
         file: File::Program("containerd"),
@@ -41,6 +41,19 @@ const NEEDS: [Need; 17] = [
     Need {
         package: "runc",
         file: File::Program("runc"),
+    },
+    Need {
+        package: "crun",
+        file: File::Path("/usr/bin/crun"),
+    },
+    // kube-router speaks through these.
+    Need {
+        package: "iptables",
+        file: File::Program("iptables-restore"),
+    },
+    Need {
+        package: "ipset",
+        file: File::Program("ipset"),
     },
     Need {
         package: "containernetworking-plugins",

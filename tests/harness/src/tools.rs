@@ -30,6 +30,8 @@ pub struct Tools {
     pub kubectl: PathBuf,
     /// Debian's old kubectl (SPDY).
     pub kubectl_old: PathBuf,
+    /// What enforces NetworkPolicy.
+    pub(crate) kube_router: PathBuf,
     /// CoreDNS, for its image.
     pub(crate) coredns: PathBuf,
     /// The local-path provisioner, for its image.
@@ -58,6 +60,7 @@ impl Tools {
             testcluster,
             toolbox,
             helm: go_program(&HELM)?,
+            kube_router: go_program(&KUBE_ROUTER)?,
             coredns: go_program(&COREDNS)?,
             local_path: go_program(&LOCAL_PATH)?,
             kubectl_old: debian_program("kubernetes-client", "usr/bin/kubectl")?,
@@ -78,6 +81,15 @@ impl Tools {
 pub(crate) fn toolbox() -> Result<PathBuf> {
     let _lock = lock()?;
     go_program(&TOOLBOX)
+}
+
+/// Helm alone, for charts without a cluster.
+///
+/// # Errors
+/// When it does not build.
+pub fn helm() -> Result<PathBuf> {
+    let _lock = lock()?;
+    go_program(&HELM)
 }
 
 /// A small program around the Go library for devfiles.
@@ -122,6 +134,12 @@ const COREDNS: GoProgram = GoProgram {
     module: "coredns",
     package: ".",
     effort: "two minutes",
+};
+const KUBE_ROUTER: GoProgram = GoProgram {
+    name: "kube-router",
+    module: "network-policy",
+    package: "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+    effort: "two and a half minutes",
 };
 const LOCAL_PATH: GoProgram = GoProgram {
     name: "local-path-provisioner",

@@ -56,7 +56,7 @@ impl Stage {
             upstream.port
         );
         let repository = Repository::serve(&devfile).await;
-        let registered = rig.register("one").await;
+        let registered = rig.register_for_workspaces("one", &repository.url).await;
         let mut leader = Leader::begin(&rig, &registered).await;
         let request = json!({"repository": repository.url, "name": "one"});
         let workspace = rig.admin(Method::POST, "/api/v1/workspaces", request).await;

@@ -19,13 +19,19 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// A repository with this devfile.
+    /// A repository with this devfile. It is a project for the agents `a` and `one` too, by which they take workspaces.
     pub(crate) async fn serve(devfile: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let work = folder.path().join("app.git");
         std::fs::create_dir(&work).unwrap();
         git(&work, &["init", "-q", "-b", "main"]).await;
         std::fs::write(work.join("devfile.yaml"), devfile).unwrap();
+        for agent in ["a", "one"] {
+            let folder = work.join(".gitlab/agents").join(agent);
+            std::fs::create_dir_all(&folder).unwrap();
+            let file = "remote_development: {enabled: true}\n";
+            std::fs::write(folder.join("config.yaml"), file).unwrap();
+        }
         git(&work, &["add", "-A"]).await;
         git(&work, &["commit", "-q", "-m", "devfile"]).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

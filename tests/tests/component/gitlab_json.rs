@@ -106,7 +106,7 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     let rig = Rig::start().await;
     let repository = Repository::serve(DEVFILE).await;
     let objects = Objects::start().await;
-    let registered = rig.register("a").await;
+    let registered = rig.register_for_workspaces("a", &repository.url).await;
     let wanted = json!({"name": "one", "agent": "a", "repository": repository.url});
     rig.admin(Method::POST, "/api/v1/workspaces", wanted).await;
     let server = without_typed_reconcile(rig.agents_address).await;

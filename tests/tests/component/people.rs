@@ -51,14 +51,6 @@ impl Stage {
         ] {
             rig.admin(Method::POST, path, body).await;
         }
-        let stage_agent = json!({"name": "one", "project": "team/tools"});
-        let made = rig.admin(Method::POST, "/api/v1/agents", stage_agent).await;
-        let registered = Registered {
-            id: made["id"].as_u64().unwrap(),
-            token: made["token"].as_str().unwrap().to_owned(),
-        };
-        join(&rig, "developer").await;
-        let credentials = credentials(&rig).await;
         let upstream = Upstream::start().await;
         let repository = Repository::serve(&format!(
             "schemaVersion: 2.2.0\nmetadata: {{ name: app }}\ncomponents:\n- name: tools\n  container:\n    \
@@ -66,6 +58,12 @@ impl Stage {
             upstream.port
         ))
         .await;
+        let registered = rig.register_for_workspaces("one", &repository.url).await;
+        let project = json!({"project": "team/tools"});
+        rig.admin(Method::PUT, "/api/v1/agents/one/project", project)
+            .await;
+        join(&rig, "developer").await;
+        let credentials = credentials(&rig).await;
         let mut leader = Leader::begin(&rig, &registered).await;
         let request = json!({"repository": repository.url, "name": "hers"});
         let (status, workspace) = send(

@@ -128,9 +128,21 @@ impl Rig {
     }
 
     pub(crate) async fn register(&self, name: &str) -> Registered {
-        let answer = self
-            .admin(Method::POST, "/api/v1/agents", json!({"name": name}))
+        self.register_as(json!({"name": name})).await
+    }
+
+    /// Registers an agent whose project allows workspaces.
+    pub(crate) async fn register_for_workspaces(&self, name: &str, project: &str) -> Registered {
+        let registered = self
+            .register_as(json!({"name": name, "project_url": project}))
             .await;
+        let is_on = |agent: &Value| agent["workspaces"]["enabled"] == true;
+        self.wait_agent(name, "workspaces are on", is_on).await;
+        registered
+    }
+
+    async fn register_as(&self, request: Value) -> Registered {
+        let answer = self.admin(Method::POST, "/api/v1/agents", request).await;
         Registered {
             id: answer["id"].as_u64().unwrap(),
             token: answer["token"].as_str().unwrap().to_owned(),
@@ -188,6 +200,11 @@ impl Rig {
             .await;
         self.wait_connected("one", true).await;
         (registered, agent)
+    }
+
+    /// The folder of the server's data.
+    pub(crate) fn server_data(&self) -> PathBuf {
+        self.folder.path().join("server")
     }
 
     /// The certificate of the server's own authority.

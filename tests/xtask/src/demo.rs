@@ -35,9 +35,28 @@ const PLAYGROUND: &str = "playground";
 const SHELL: &str = "shell";
 
 /// What the first configuration file says.
-const FIRST_CONFIGURATION: &str = "observability:\n  logging:\n    level: info\n";
+const FIRST_CONFIGURATION: &str = "\
+observability:
+  logging:
+    level: info
+remote_development:
+  enabled: true
+  # The demo's Git server has a private address, which workspaces do not reach by default.
+  network_policy:
+    egress:
+    - allow: 0.0.0.0/0
+";
 /// What is pushed while everything runs.
-const SECOND_CONFIGURATION: &str = "observability:\n  logging:\n    level: debug\n";
+const SECOND_CONFIGURATION: &str = "\
+observability:
+  logging:
+    level: debug
+remote_development:
+  enabled: true
+  network_policy:
+    egress:
+    - allow: 0.0.0.0/0
+";
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 /// The promise for a push; the demo fails when it is not kept.

@@ -8,6 +8,7 @@
 //! Level-triggered: whatever happens only marks a workspace, and [`Reconciler::decide`] then judges it from all that is
 //! known, the same way after a start, a change, or an hour.
 
+mod copies;
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,11 +20,13 @@ use model::{ActualState, DesiredState, Failure, FailureCode};
 
 use super::attempt::{Attempt, Ended, Fact, Outcome};
 use super::desired::DesiredWorkspace;
+use super::observed::NamespaceSeen;
 use super::plan::{Action, plan};
 use super::report::{Status, report};
 use super::schedule::{End, Schedule};
 use super::store::{Item, Place, Source, Store};
 use crate::failures::EventSeen;
+use crate::guard::{Policy, check_namespace};
 use entry::{Entry, observe};
 
 /// The most workspaces of one agent. A larger server is a mistake, or hostile.
@@ -99,6 +102,7 @@ pub struct Look {
 #[derive(Debug)]
 pub struct Reconciler {
     agent_id: i64,
+    policy: Policy,
     store: Store,
     entries: BTreeMap<WorkspaceId, Entry>,
     by_place: BTreeMap<Place, BTreeSet<WorkspaceId>>,
@@ -114,9 +118,10 @@ pub struct Reconciler {
 impl Reconciler {
     /// Starts knowing nothing.
     #[must_use]
-    pub fn new(agent_id: i64) -> Self {
+    pub fn new(agent_id: i64, policy: Policy) -> Self {
         Self {
             agent_id,
+            policy,
             store: Store::default(),
             entries: BTreeMap::new(),
             by_place: BTreeMap::new(),
@@ -167,6 +172,12 @@ impl Reconciler {
         self.mark_seen();
     }
 
+    /// A namespace's ConfigMaps were listed, inventories among them, at this resource version.
+    pub fn handle_config_maps(&mut self, namespace: &str, version: u64, items: Vec<Item>) {
+        self.store.see_config_maps(namespace, version, items);
+        self.mark_seen();
+    }
+
     /// A watch shows something.
     pub fn handle_seen(&mut self, item: Item) {
         self.store.see(item);
@@ -210,6 +221,7 @@ impl Reconciler {
             .and_then(|seat| seat.inventory())
             .cloned();
         let agent_id = self.agent_id;
+        let policy = &self.policy;
         let Some(entry) = self.entries.get_mut(&id) else {
             return Taken::Rejected;
         };
@@ -225,15 +237,21 @@ impl Reconciler {
         self.dirty.insert(id.clone());
         let checked = if entry.place != place {
             Err("the server gave the workspace another name or namespace".to_owned())
+        } else if let Err(reason) =
+            check_namespace(&desired.namespace, desired.own_namespace, policy)
+        {
+            Err(reason)
         } else {
             match content {
                 Content::Broken(reason) => Err(reason),
                 // Nothing of it may be there any more, so nothing has to be known to take it away.
                 _ if state == DesiredState::Terminated => Ok(Some(desired)),
-                Content::Objects(objects) => match desired.with_objects(agent_id, objects) {
-                    Ok(desired) => Ok(Some(desired)),
-                    Err(reason) => Err(reason.to_string()),
-                },
+                Content::Objects(objects) => {
+                    match desired.with_objects(agent_id, policy, objects) {
+                        Ok(desired) => Ok(Some(desired)),
+                        Err(reason) => Err(reason.to_string()),
+                    }
+                }
                 Content::Unchanged
                     if !is_newer && entry.desired.is_some() && !entry.needs_objects =>
                 {
@@ -258,6 +276,7 @@ impl Reconciler {
                     return Taken::Known;
                 }
                 entry.desired = Some(Arc::new(desired));
+                entry.copies.forget_made();
                 entry.refused = None;
                 self.schedule.changed(&id);
                 Taken::New
@@ -476,6 +495,11 @@ impl Reconciler {
                 continue;
             }
             entry.events_read = Some(now);
+            // The rights in it go with the rest of it.
+            let id: &str = id;
+            if self.store.namespace(&entry.place.namespace, id) == NamespaceSeen::Terminating {
+                continue;
+            }
             let pods = seat.pods();
             let pending = pods
                 .iter()
@@ -483,7 +507,7 @@ impl Reconciler {
             let uids: Vec<_> = pending.map(|pod| pod.uid.clone()).collect();
             if !uids.is_empty() {
                 return Some(Look {
-                    id: id.clone(),
+                    id: id.into(),
                     namespace: entry.place.namespace.clone(),
                     uids,
                 });

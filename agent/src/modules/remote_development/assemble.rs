@@ -10,6 +10,7 @@ use proto::remote_development::rpc as wire;
 use proto::remote_development::rpc::reconcile_response::Message;
 
 use super::link::{Said, Settings};
+use super::pull_secrets::PullSecrets;
 use crate::convert;
 
 /// The state between messages. Nothing in it grows beyond the limits of one workspace.
@@ -21,6 +22,7 @@ pub(super) struct Assembler {
 #[derive(Debug)]
 struct Pending {
     desired: DesiredWorkspace,
+    pull_secrets: PullSecrets,
     expected: usize,
     objects: Vec<(String, Arc<str>)>,
     /// The object whose chunks are coming.
@@ -57,18 +59,23 @@ impl Assembler {
 
     fn take_workspace(&mut self, workspace: wire::Workspace) -> Option<Said> {
         let (unchanged, expected) = (workspace.unchanged, workspace.object_count);
+        let pull_secrets = PullSecrets {
+            wanted: convert::reconcile::pull_secrets_from(&workspace),
+            ..PullSecrets::default()
+        };
         let desired = match convert::reconcile::desired_from(workspace) {
             Ok(desired) => desired,
             Err(reason) => return Some(Said::Nonsense(reason)),
         };
         if unchanged {
-            return Some(Said::Wish(desired, Content::Unchanged));
+            return Some(Said::Wish(desired, Content::Unchanged, pull_secrets));
         }
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let broken = (expected > MAX_OBJECTS)
             .then(|| format!("{expected} objects; a workspace may have at most {MAX_OBJECTS}"));
         let pending = Pending {
             desired,
+            pull_secrets,
             expected,
             objects: Vec::new(),
             partial: Vec::new(),
@@ -151,7 +158,7 @@ impl Pending {
             Some(reason) => Content::Broken(reason),
             None => Content::Objects(self.objects),
         };
-        Said::Wish(self.desired, content)
+        Said::Wish(self.desired, content, self.pull_secrets)
     }
 }
 
@@ -169,6 +176,7 @@ mod tests {
             desired_state: wire::DesiredState::Running.into(),
             object_count,
             unchanged: false,
+            image_pull_secrets: Vec::new(),
         }))
     }
 
@@ -190,7 +198,7 @@ mod tests {
     fn content(mut said: Vec<Said>) -> Content {
         assert_eq!(said.len(), 1, "{said:?}");
         match said.remove(0) {
-            Said::Wish(_, content) => content,
+            Said::Wish(_, content, _) => content,
             other => panic!("{other:?}"),
         }
     }
@@ -239,7 +247,7 @@ mod tests {
         assert!(
             matches!(
                 &answered[..],
-                [Said::Wish(_, Content::Broken(_)), Said::Answered(7)]
+                [Said::Wish(_, Content::Broken(_), _), Said::Answered(7)]
             ),
             "{answered:?}"
         );

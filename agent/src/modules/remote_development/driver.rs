@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::failures::EventSeen;
+use agent_core::pull_secrets::Sources;
 use agent_core::reconcile::{
     Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
 };
@@ -14,8 +15,12 @@ use tokio::time::Instant;
 
 use super::api::Api;
 use super::apply;
+use super::config_maps;
+use super::grants::Grants;
 use super::link::{self, Event, Language, Poll, Said, Settings};
-use super::watches::{self, Change};
+use super::pull_secrets::{self, PullSecrets};
+use super::watches::{self, Change, Scope};
+use crate::config::Workspaces;
 use crate::metrics::Metrics;
 use crate::module::Context;
 
@@ -38,15 +43,39 @@ const PARTIAL_INTERVAL_BOUNDS: (Duration, Duration) =
 const MAX_LOOKS: usize = 4;
 /// Events of one Pod; it has a few, of which the last matter.
 const MAX_EVENTS: u32 = 50;
+/// How often pull secrets are read again that workspaces have copies of: a few requests, however many workspaces.
+const PULL_SECRETS_INTERVAL: Duration = Duration::from_secs(30);
 /// However many things fall due: no tighter loop than this.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
 /// Reconciles until it is dropped, with everything it started.
-pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context: &Context) {
+pub(super) async fn run(
+    client: &kube::Client,
+    workspaces: &Workspaces,
+    agent_id: i64,
+    term: u64,
+    context: &Context,
+) {
+    let Workspaces { policy, role } = workspaces.clone();
     let (changes, changed) = mpsc::channel(MAX_CHANGES);
+    let (spaces, spaces_told) = mpsc::channel(MAX_CHANGES);
     let (events, said) = mpsc::channel(MAX_SAID);
-    let mut tasks = watches::start(client, agent_id, &changes);
+    let scope = Scope {
+        agent_id,
+        shared_namespace: policy.shared_namespace.clone(),
+        dev_workspaces: policy.allows("DevWorkspace"),
+    };
+    let mut tasks = watches::start(client, &scope, &changes, &spaces);
     let api = Api::new(client.clone());
+    let grants = Arc::new(Grants::new(agent_id, role));
+    // Also where there is nothing to list: its end would be taken for trouble.
+    tasks.spawn(config_maps::follow(
+        api.clone(),
+        Arc::clone(&grants),
+        agent_id,
+        spaces_told,
+        changes,
+    ));
     tasks.spawn(link::run(
         Arc::clone(&context.control),
         api.clone(),
@@ -57,30 +86,37 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
     Driver {
         agent_id,
         api,
+        grants,
         metrics: context.metrics.clone(),
         start: Instant::now(),
-        reconciler: Reconciler::new(agent_id),
+        reconciler: Reconciler::new(agent_id, policy),
         attempts: JoinSet::new(),
         attempt_ids: BTreeMap::new(),
         looks: JoinSet::new(),
+        secrets: JoinSet::new(),
+        next_secrets: Instant::now() + PULL_SECRETS_INTERVAL,
         stream: None,
         language: None,
         full_interval: FULL_INTERVAL,
     }
     .run(changed, said)
     .await;
-    drop(tasks);
+    drop((tasks, spaces));
 }
 
 struct Driver {
     agent_id: i64,
     api: Api,
+    grants: Arc<Grants>,
     metrics: Metrics,
     start: Instant,
     reconciler: Reconciler,
     attempts: JoinSet<Outcome>,
     attempt_ids: BTreeMap<Id, WorkspaceId>,
     looks: JoinSet<(WorkspaceId, Vec<EventSeen>)>,
+    /// Reads the pull secrets again.
+    secrets: JoinSet<Sources>,
+    next_secrets: Instant,
     stream: Option<Stream>,
     /// Of the streams so far.
     language: Option<Language>,
@@ -116,6 +152,7 @@ enum Wake {
     Link(Event),
     AttemptEnded(Result<(Id, Outcome), JoinError>),
     Looked(Result<(WorkspaceId, Vec<EventSeen>), JoinError>),
+    SecretsRead(Result<Sources, JoinError>),
     Due,
     /// A task that must not end has ended.
     Broken,
@@ -141,6 +178,7 @@ impl Driver {
                 event = said.recv() => event.map_or(Wake::Broken, Wake::Link),
                 Some(ended) = self.attempts.join_next_with_id() => Wake::AttemptEnded(ended),
                 Some(looked) = self.looks.join_next() => Wake::Looked(looked),
+                Some(read) = self.secrets.join_next() => Wake::SecretsRead(read),
                 () = tokio::time::sleep_until(wake) => Wake::Due,
             };
             match wake {
@@ -167,6 +205,10 @@ impl Driver {
                 Wake::AttemptEnded(ended) => self.end_attempt(ended),
                 Wake::Looked(Ok((id, events))) => self.reconciler.handle_events(&id, events),
                 Wake::Looked(Err(error)) => tracing::error!(%error, "reading events ended badly"),
+                Wake::SecretsRead(Ok(sources)) => self.reconciler.handle_sources(&sources),
+                Wake::SecretsRead(Err(error)) => {
+                    tracing::error!(%error, "reading pull secrets ended badly");
+                }
                 Wake::Due => {}
                 Wake::Broken => return,
             }
@@ -183,6 +225,13 @@ impl Driver {
             Change::Seen(item) => self.reconciler.handle_seen(item),
             Change::Gone(item) => self.reconciler.handle_gone(item),
             Change::ListComplete => self.reconciler.handle_list_complete(source),
+            Change::ConfigMaps {
+                namespace,
+                version,
+                items,
+            } => self
+                .reconciler
+                .handle_config_maps(&namespace, version, items),
         }
     }
 
@@ -203,10 +252,13 @@ impl Driver {
             }
             Event::Closed => self.stream = None,
             Event::Said(Said::Settings(settings)) => self.take_settings(settings),
-            Event::Said(Said::Wish(desired, content)) => {
+            Event::Said(Said::Wish(desired, content, secrets)) => {
                 let (id, name) = (desired.id.clone(), desired.name.to_string());
                 let (generation, state) = (desired.generation, desired.state);
                 let taken = self.reconciler.handle_wish(desired, content, self.now());
+                let PullSecrets { wanted, sources } = secrets;
+                self.reconciler
+                    .handle_pull_secrets(&id.as_str().into(), wanted, &sources);
                 match taken {
                     Taken::New => tracing::info!(id, name, generation, ?state, "workspace wanted"),
                     Taken::Known | Taken::Older => {
@@ -265,16 +317,25 @@ impl Driver {
         while self.attempts.len() < MAX_CONCURRENT
             && let Some((id, attempt)) = self.reconciler.next_attempt(now)
         {
-            let (api, agent_id) = (self.api.clone(), self.agent_id);
+            let (api, grants, agent_id) =
+                (self.api.clone(), Arc::clone(&self.grants), self.agent_id);
             let task = self
                 .attempts
-                .spawn(async move { apply::attempt(&api, agent_id, attempt).await });
+                .spawn(async move { apply::attempt(&api, &grants, agent_id, attempt).await });
             self.attempt_ids.insert(task.id(), id);
         }
         while self.looks.len() < MAX_LOOKS
             && let Some(look) = self.reconciler.next_look(now)
         {
             self.looks.spawn(read_events(self.api.clone(), look));
+        }
+        if self.secrets.is_empty() && Instant::now() >= self.next_secrets {
+            self.next_secrets = Instant::now() + PULL_SECRETS_INTERVAL;
+            let wanted = self.reconciler.pull_secrets();
+            if !wanted.is_empty() {
+                let read = pull_secrets::read_all(self.api.clone(), wanted);
+                self.secrets.spawn(read);
+            }
         }
         self.poll(now);
     }
@@ -345,7 +406,7 @@ impl Driver {
     }
 
     fn next_wake(&self) -> Instant {
-        let mut wake = Instant::now() + FULL_INTERVAL;
+        let mut wake = self.next_secrets;
         if let Some(due) = self.reconciler.next_wake() {
             wake = wake.min(self.start + due);
         }

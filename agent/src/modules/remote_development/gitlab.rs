@@ -3,20 +3,22 @@
 //!
 //! Pull secrets that an answer names are copied with the workspace's objects, and read again with every full poll.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_core::gitlab::Book;
+use agent_core::pull_secrets::{Source, Sources};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::Method;
-use serde_json::{Value, json};
+use model::configuration::ImagePullSecret;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use super::api::Api;
 use super::link::{self, ANSWER_TIMEOUT, Broken, Event, Language, Link, Poll, Said, Settings};
-use crate::convert::gitlab::{self, AnswerFrame, PullSecret, RailsInfo};
+use super::pull_secrets::{self, PullSecrets};
+use crate::convert::gitlab::{self, AnswerFrame, RailsInfo};
 use crate::module::Control;
 
 const MODULE: &str = "remote_development";
@@ -26,8 +28,6 @@ const PARTIAL_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// How much is told of an answer that says no.
 const MAX_REASON_BYTES: usize = 512;
-/// Secrets of these types are for pulling images; no other is copied, whoever asks.
-const PULL_SECRET_TYPES: [&str; 2] = ["kubernetes.io/dockercfg", "kubernetes.io/dockerconfigjson"];
 
 /// `GitlabAccess/MakeRequest` with the paths of Rails.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Gitlab<'_> {
             full_interval: answer.full_interval,
             partial_interval: Some(answer.partial_interval.unwrap_or(PARTIAL_INTERVAL)),
         })];
-        let mut sources = BTreeMap::new();
+        let mut sources = Sources::new();
         for info in answer.infos {
             let RailsInfo {
                 mut info,
@@ -139,18 +139,19 @@ impl Gitlab<'_> {
                 .copies(&mut sources, pull_secrets, &info.namespace)
                 .await;
             if let Some((desired, content)) = book.take(info, full) {
-                said.push(Said::Wish(desired, content));
+                said.push(Said::Wish(desired, content, PullSecrets::default()));
             }
         }
         said.push(Said::Answered(number));
         Ok(said)
     }
 
-    /// Copies of pull secrets for a namespace; `None` where one cannot be read now. One that is not there is left out.
+    /// Copies of pull secrets for a namespace; `None` where one cannot be read now. One that is not there is left out, as
+    /// GitLab's agent does.
     async fn copies(
         &self,
-        sources: &mut BTreeMap<PullSecret, Option<Value>>,
-        secrets: Vec<PullSecret>,
+        sources: &mut Sources,
+        secrets: Vec<ImagePullSecret>,
         namespace: &str,
     ) -> Option<Vec<Value>> {
         let mut copies = Vec::new();
@@ -160,45 +161,19 @@ impl Gitlab<'_> {
                 continue;
             }
             if !sources.contains_key(&secret) {
-                let source = self.source(&secret).await?;
+                let source = pull_secrets::read(&self.api, &secret).await;
+                if let Some(failure) = source.failure(&secret) {
+                    tracing::warn!(evidence = failure.evidence, "{}", failure.message);
+                }
                 sources.insert(secret.clone(), source);
             }
-            let Some(Some(source)) = sources.get(&secret) else {
-                continue;
-            };
-            copies.push(json!({
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": secret.name, "namespace": namespace},
-                "type": source["type"],
-                "data": source["data"],
-            }));
+            match sources.get(&secret) {
+                Some(Source::Unreadable(_) | Source::NotAllowed(_)) => return None,
+                Some(source) => copies.extend(source.copy(&secret.name, namespace)),
+                None => {}
+            }
         }
         Some(copies)
-    }
-
-    /// The secret itself: `Some(None)` when there is none to copy, `None` when it cannot be read.
-    async fn source(&self, secret: &PullSecret) -> Option<Option<Value>> {
-        let PullSecret { name, namespace } = secret;
-        let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
-        match self.api.get(&path).await {
-            Ok(source) if PULL_SECRET_TYPES.iter().any(|kind| source["type"] == *kind) => {
-                Some(Some(source))
-            }
-            Ok(_) => {
-                tracing::warn!(
-                    name,
-                    namespace,
-                    "no pull secret by its type: it is not copied"
-                );
-                Some(None)
-            }
-            Err(error) if error.is_not_found() => Some(None),
-            Err(error) => {
-                tracing::warn!(name, namespace, %error, "pull secret not read");
-                None
-            }
-        }
     }
 
     /// One request: status and body.

@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 
 use super::api::Api;
 use super::gitlab::Gitlab;
+use super::pull_secrets::PullSecrets;
 use super::typed::Typed;
 use crate::backoff::Delays;
 use crate::module::Control;
@@ -60,8 +61,8 @@ pub(super) struct Poll {
 pub(super) enum Said {
     /// How it wants polls.
     Settings(Settings),
-    /// What it wants of a workspace.
-    Wish(DesiredWorkspace, Content),
+    /// What it wants of a workspace, and the pull secrets that the agent is to copy.
+    Wish(DesiredWorkspace, Content, PullSecrets),
     /// A poll is answered.
     Answered(u64),
     /// Something that no reconcile can be made of.
@@ -114,6 +115,7 @@ pub(super) async fn run(
 ) {
     let typed = Typed {
         control: &control,
+        api: api.clone(),
         term,
     };
     let gitlab = Gitlab {

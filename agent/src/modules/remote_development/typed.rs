@@ -7,8 +7,10 @@ use proto::remote_development::rpc::reconcile_request::Message;
 use proto::remote_development::rpc::{Begin, ReconcileRequest, WorkspaceReport};
 use tokio::sync::mpsc;
 
+use super::api::Api;
 use super::assemble::Assembler;
-use super::link::{self, Broken, Event, Language, Link, Poll};
+use super::link::{self, Broken, Event, Language, Link, Poll, Said};
+use super::pull_secrets::Reader;
 use crate::convert;
 use crate::module::Control;
 
@@ -21,6 +23,7 @@ const PAGE_BYTES: usize = 512 * 1024;
 #[derive(Debug)]
 pub(super) struct Typed<'a> {
     pub(super) control: &'a Control,
+    pub(super) api: Api,
     /// Grows with every change of the leader.
     pub(super) term: u64,
 }
@@ -69,8 +72,13 @@ impl Typed<'_> {
         };
         let receiving = async {
             let mut assembler = Assembler::default();
+            let mut reader = Reader::new(self.api.clone());
             while let Some(response) = responses.message().await? {
-                for said in assembler.take(response) {
+                for mut said in assembler.take(response) {
+                    // Before the workspace is planned: its Pod should find them.
+                    if let Said::Wish(_, _, secrets) = &mut said {
+                        secrets.sources = reader.read(&secrets.wanted).await;
+                    }
                     if events.send(Event::Said(said)).await.is_err() {
                         return Ok(());
                     }

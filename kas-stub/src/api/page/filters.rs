@@ -24,10 +24,17 @@ fn seconds(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
 }
 
+/// The value that a template is rendered with: the time that all others are seen from.
+pub(crate) const NOW: &str = "now";
+
+fn now(values: &dyn Values) -> Timestamp {
+    askama::get_value(values, NOW).map_or_else(|_| Timestamp::now(), |now| *now)
+}
+
 /// How long ago: `<time>12 s ago</time>`.
 #[filter_fn]
-pub(crate) fn ago(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<String>> {
-    let seconds = seconds(*time, Timestamp::now());
+pub(crate) fn ago(time: &Timestamp, values: &dyn Values) -> askama::Result<Safe<String>> {
+    let seconds = seconds(*time, now(values));
     Ok(Safe(format!(
         "<time datetime=\"{time}\" title=\"{time}\" data-seconds=\"{seconds}\">{} ago</time>",
         in_words(seconds)
@@ -36,8 +43,8 @@ pub(crate) fn ago(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<Strin
 
 /// In how long: `<time>in 12 s</time>`.
 #[filter_fn]
-pub(crate) fn until(time: &Timestamp, _: &dyn Values) -> askama::Result<Safe<String>> {
-    let seconds = seconds(Timestamp::now(), *time);
+pub(crate) fn until(time: &Timestamp, values: &dyn Values) -> askama::Result<Safe<String>> {
+    let seconds = seconds(now(values), *time);
     Ok(Safe(format!(
         "<time datetime=\"{time}\" title=\"{time}\" data-seconds=\"{seconds}\" data-ahead=\"1\">in {}</time>",
         in_words(seconds)

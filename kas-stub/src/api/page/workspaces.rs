@@ -1,5 +1,7 @@
 //! Workspaces: the list, the form for a new one, and the page of each.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::{
     Form,
@@ -11,7 +13,10 @@ use jiff::Timestamp;
 use model::{ActualState, DesiredState};
 use serde::Deserialize;
 
-use super::{Failed, filters, show as show_page, sign_in};
+use super::{
+    Failed, filters, show as show_page, show_at, sign_in,
+    words::{EventRow, Next, against, in_words, short, tone, waits_for},
+};
 use crate::{
     api::{
         Api, Problem,
@@ -21,16 +26,11 @@ use crate::{
         workspaces::{self, CreateWorkspace, EndpointView, WorkspaceView},
     },
     authorization::{Action, Resource},
-    workspaces::{
-        events::{Event, Step},
-        workspace::{FailureSeen, Note},
-    },
+    workspaces::workspace::{FailureSeen, Note},
 };
 
 /// Steps shown of a workspace's life, the newest.
 const SHOWN_EVENTS: usize = 50;
-/// Characters of a commit that tell it apart.
-const SHORT_COMMIT: usize = 12;
 
 /// What list and page show alike.
 struct Shown {
@@ -114,7 +114,7 @@ pub(in crate::api) async fn index(
             .map(|agent| agents::view(&api, &caller, agent).into())
             .collect(),
     };
-    Ok(show_page(StatusCode::OK, &page))
+    Ok(show_at(api.workspaces.clock().now(), StatusCode::OK, &page))
 }
 
 /// The form's fields; also those of a link that comes with some filled in.
@@ -128,6 +128,8 @@ pub(in crate::api) struct NewForm {
     name: String,
     agent: String,
     backend: String,
+    editor: String,
+    class: String,
 }
 
 struct Wrong {
@@ -142,6 +144,9 @@ struct Wrong {
 struct NewPage {
     form: NewForm,
     agents: Vec<String>,
+    /// Of all agents; the chosen one's configuration decides.
+    editors: BTreeSet<String>,
+    classes: BTreeSet<String>,
     problem: Option<Wrong>,
 }
 
@@ -165,8 +170,15 @@ pub(in crate::api) async fn form(
 
 fn new_page(api: &Api, caller: &Caller, form: NewForm, problem: Option<Wrong>) -> NewPage {
     let agents = agents::which(api, caller, Action::CreateWorkspace);
+    let views = agents.iter().map(|it| agents::view(api, caller, it));
+    let views: Vec<_> = views.collect();
+    let choices = || views.iter().filter_map(|it| it.workspaces.as_ref());
+    let class_names = choices().flat_map(|it| it.classes.iter().map(|class| class.name.clone()));
+    let classes = class_names.collect();
     NewPage {
         form,
+        editors: choices().flat_map(|it| it.editors.clone()).collect(),
+        classes,
         agents: agents.iter().map(|agent| agent.name.to_string()).collect(),
         problem,
     }
@@ -186,6 +198,8 @@ pub(in crate::api) async fn create(
         devfile_path: given(&form.devfile_path),
         agent: given(&form.agent),
         backend: given(&form.backend),
+        editor: given(&form.editor),
+        class: given(&form.class),
         name: given(&form.name),
         adopt: None,
     };
@@ -260,42 +274,14 @@ fn buttons(desired: DesiredState) -> Vec<Button> {
     }
 }
 
-struct EventRow {
-    at: Timestamp,
-    text: String,
-}
-
-impl From<&Event> for EventRow {
-    fn from(event: &Event) -> Self {
-        let text = match &event.step {
-            Step::Desired { state, .. } => format!("Asked: {}", wish(*state)),
-            Step::Applied { .. } => "The agent has given it to the cluster".to_owned(),
-            Step::Actual { state } => in_words(*state).to_owned(),
-            Step::Failure {
-                code,
-                component,
-                message,
-            } if component.is_empty() => format!("{code}: {message}"),
-            Step::Failure {
-                code,
-                component,
-                message,
-            } => format!("{code} in {component}: {message}"),
-            Step::FailureCleared { code, component } if component.is_empty() => {
-                format!("{code} is over")
-            }
-            Step::FailureCleared { code, component } => format!("{code} in {component} is over"),
-        };
-        Self { at: event.at, text }
-    }
-}
-
 #[derive(Template)]
 #[template(path = "workspace.html")]
 struct WorkspacePage {
     it: Shown,
     wish: Option<&'static str>,
     unknown_since: Option<Timestamp>,
+    next: Option<Next>,
+    settings: Option<String>,
     actions: Vec<Button>,
     endpoints: Vec<EndpointView>,
     reference: Option<String>,
@@ -322,6 +308,8 @@ pub(in crate::api) async fn show(
         it: Shown::from(&view),
         wish: waits_for(view.desired_state, view.actual_state),
         unknown_since: view.unknown_since,
+        next: view.next_change.map(Next::from),
+        settings: view.configuration.map(|it| against(&it)),
         actions: buttons(view.desired_state),
         endpoints: view.endpoints,
         reference: view.reference,
@@ -329,10 +317,10 @@ pub(in crate::api) async fn show(
         devfile_path: view.devfile_path,
         namespace: view.namespace,
         backend: view.backend.as_str(),
-        notes: content.map_err(Problem::from)?.notes,
+        notes: content.map_err(Problem::from)?.all_notes(),
         events,
     };
-    Ok(show_page(StatusCode::OK, &page))
+    Ok(show_at(api.workspaces.clock().now(), StatusCode::OK, &page))
 }
 
 pub(in crate::api) async fn act(
@@ -349,59 +337,6 @@ pub(in crate::api) async fn act(
     };
     workspaces::wish(&api, &caller, &name, desired).await?;
     Ok(to_workspace(&name))
-}
-
-fn short(commit: &str) -> String {
-    commit.get(..SHORT_COMMIT).unwrap_or(commit).to_owned()
-}
-
-fn in_words(state: ActualState) -> &'static str {
-    match state {
-        ActualState::CreationRequested => "Waiting for the agent",
-        ActualState::Starting => "Starting",
-        ActualState::Running => "Running",
-        ActualState::Stopping => "Stopping",
-        ActualState::Stopped => "Stopped",
-        ActualState::Terminating => "Being deleted",
-        ActualState::Terminated => "Deleted",
-        ActualState::Failed => "Failed",
-        ActualState::Error => "Refused by the cluster",
-        ActualState::Unknown => "Unknown",
-    }
-}
-
-fn tone(state: ActualState) -> &'static str {
-    match state {
-        ActualState::Running => "good",
-        ActualState::Failed | ActualState::Error => "bad",
-        ActualState::CreationRequested
-        | ActualState::Starting
-        | ActualState::Stopping
-        | ActualState::Terminating => "busy",
-        ActualState::Stopped | ActualState::Terminated | ActualState::Unknown => "",
-    }
-}
-
-fn wish(desired: DesiredState) -> &'static str {
-    match desired {
-        DesiredState::Running => "run",
-        DesiredState::RestartRequested => "restart",
-        DesiredState::Stopped => "stop",
-        DesiredState::Terminated => "delete it",
-    }
-}
-
-/// What it is on the way to, when it is not there.
-fn waits_for(desired: DesiredState, actual: ActualState) -> Option<&'static str> {
-    match (desired, actual) {
-        (DesiredState::Running, ActualState::Running)
-        | (DesiredState::Stopped, ActualState::Stopped)
-        | (DesiredState::Terminated, ActualState::Terminated) => None,
-        (DesiredState::Running, _) => Some("it is to run"),
-        (DesiredState::RestartRequested, _) => Some("it is to stop and start again"),
-        (DesiredState::Stopped, _) => Some("it is to stop"),
-        (DesiredState::Terminated, _) => Some("it is to be deleted with its files"),
-    }
 }
 
 #[cfg(test)]

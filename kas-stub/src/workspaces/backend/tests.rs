@@ -1,13 +1,13 @@
 use ::devfile::FlattenOptions;
 use ::devfile::flatten::NoFetch;
-use model::WorkspaceName;
+use model::{WorkspaceName, configuration::RemoteDevelopment};
 use serde_json::json;
 
 use super::*;
 use crate::{
     config::{EditorSettings, WorkspaceDefaults},
     workspaces::{
-        chosen_editor,
+        editor::Editors,
         render::{check, check_objects, with_repository},
         workspace::Source,
     },
@@ -52,14 +52,16 @@ fn made_with(editor: &str, kind: BackendKind, text: &str) -> (Vec<Value>, Vec<St
     };
     let name: WorkspaceName = "one".parse().unwrap();
     let defaults = WorkspaceDefaults::default();
-    let editor = chosen_editor(&editors).unwrap();
+    let editors = Editors::load(&editors).unwrap();
     let frame = Frame {
         id: "11111111-2222-4333-8444-555555555555",
         name: &name,
         namespace: "gl-rd-ns-one",
+        own_namespace: true,
         agent_id: 7,
         defaults: &defaults,
-        editor: editor.as_ref(),
+        editor: editors.usual(),
+        settings: &RemoteDevelopment::default(),
     };
     let source = Source {
         repository: "https://git.example.com/app.git".into(),
@@ -308,9 +310,8 @@ fn a_devworkspace_has_a_sized_volume_for_its_projects() {
         );
     for text in [DEVFILE, &without] {
         let (objects, _) = made(BackendKind::Devworkspace, text);
-        let components = objects[0]["spec"]["template"]["components"]
-            .as_array()
-            .unwrap();
+        let components = &named(&objects, "DevWorkspace")[0].1["spec"]["template"]["components"];
+        let components = components.as_array().unwrap();
         let projects = components
             .iter()
             .find(|it| it["name"] == "projects")

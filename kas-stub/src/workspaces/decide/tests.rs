@@ -47,7 +47,12 @@ fn readable(decision: Option<Decision>) -> String {
     let steps: Vec<_> = steps
         .iter()
         .map(|(_, step)| match step {
-            Step::Desired { state, generation } => format!("desired {state:?} {generation}"),
+            Step::Desired {
+                state, generation, ..
+            } => format!("desired {state:?} {generation}"),
+            Step::Rendered {
+                generation, fields, ..
+            } => format!("rendered {generation} {fields:?}"),
             Step::Applied { generation } => format!("applied {generation}"),
             Step::Actual { state } => format!("actual {state:?}"),
             Step::Failure { code, .. } => format!("failure {code}"),
@@ -98,6 +103,27 @@ fn what_a_report_makes_of_a_workspace() {
         let decided = readable(decide(&before, &report, at(100)));
         assert_eq!(decided, expected, "{before:?}\n{report:?}");
     }
+}
+
+#[test]
+fn what_new_objects_make_of_a_workspace() {
+    let running = life(D::Running, A::Running, 3, 3);
+    let anew = |wished| {
+        let fields = vec!["labels".to_owned()];
+        rendered(&running, wished, "abc".into(), fields, at(100))
+    };
+    let by_file = anew(None);
+    assert_eq!(by_file.life.desired_at, running.desired_at, "no new wish");
+    assert_eq!(
+        readable(Some(by_file)),
+        "Running 4 Running 3: rendered 4 [\"labels\"]"
+    );
+    let wished = anew(wish(&running, D::RestartRequested, at(100)));
+    assert_eq!(wished.life.desired_at, at(100));
+    assert_eq!(
+        readable(Some(wished)),
+        "RestartRequested 4 Running 3: rendered 4 [\"labels\"], desired RestartRequested 4"
+    );
 }
 
 #[test]

@@ -22,6 +22,17 @@ const INVENTORY_ID_LABEL: &str = "cli-utils.sigs.k8s.io/inventory-id";
 /// GitLab's annotation of what partial answers hold.
 const IN_PARTIAL_ANNOTATION: &str = "workspaces.gitlab.com/include-in-partial-reconciliation";
 
+/// GitLab's order of objects.
+const ORDER: [&str; 7] = [
+    "Deployment",
+    "Service",
+    "PersistentVolumeClaim",
+    "ServiceAccount",
+    "NetworkPolicy",
+    "ConfigMap",
+    "ResourceQuota",
+];
+
 /// The documents, each after a line `---`; keys are sorted.
 pub(super) fn config_to_apply(
     workspace: &Workspace,
@@ -35,8 +46,13 @@ pub(super) fn config_to_apply(
         Config::Inventories => (true, false),
     };
     let objects = if has_objects { objects } else { Vec::new() };
-    let (secrets, others): (Vec<_>, Vec<_>) =
+    let (secrets, mut others): (Vec<_>, Vec<_>) =
         objects.into_iter().partition(|it| it["kind"] == "Secret");
+    others.sort_by_key(|it| ORDER.iter().position(|kind| it["kind"] == *kind));
+    // Behind the inventory of Secrets, where GitLab has it; but in partial answers too, since agents prune what an
+    // inventory lost.
+    let at = others.iter().position(|it| it["kind"] == "ResourceQuota");
+    let quotas = others.split_off(at.unwrap_or(others.len()));
     let mut documents = vec![inventory(
         workspace,
         &workspace_inventory(&workspace.name),
@@ -46,9 +62,12 @@ pub(super) fn config_to_apply(
         object["metadata"]["annotations"][IN_PARTIAL_ANNOTATION] = "true".into();
         object
     }));
-    if has_secrets {
+    if !has_secrets {
+        documents.extend(quotas);
+    } else {
         let name = secrets_inventory(&workspace.name);
         documents.push(inventory(workspace, &name, false));
+        documents.extend(quotas);
         documents.extend(secrets.into_iter().map(|mut object| {
             object["metadata"]["annotations"][INVENTORY_ANNOTATION] = name.as_str().into();
             object

@@ -3,6 +3,7 @@
 use model::{
     ActualState, DesiredState,
     actual_state::{DeploymentFacts, Observed, TerminationProgress, actual_state},
+    configuration::ImagePullSecret,
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
@@ -143,8 +144,7 @@ struct RailsInfo<'a> {
     actual_state: ActualState,
     deployment_resource_version: Option<&'a str>,
     config_to_apply: &'a str,
-    /// None: what a registry asks for is not kept here.
-    image_pull_secrets: [Value; 0],
+    image_pull_secrets: &'a [ImagePullSecret],
 }
 
 /// One of `workspace_rails_infos`.
@@ -160,7 +160,7 @@ pub(super) fn rails_info(
         actual_state: workspace.life.actual,
         deployment_resource_version: version,
         config_to_apply,
-        image_pull_secrets: [],
+        image_pull_secrets: &workspace.pull_secrets,
     };
     serde_json::to_string(&info).expect("texts and states are JSON")
 }

@@ -38,6 +38,7 @@ pub(super) enum Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     generation: u64,
+    content_version: u64,
     actual: ActualState,
 }
 
@@ -49,6 +50,8 @@ pub(super) struct Session {
     versions: BTreeMap<String, String>,
     /// Workspaces whose name is another's in the cluster: to tell the agent of them would take what is not theirs.
     in_the_way: BTreeSet<String>,
+    /// The namespace that the agent was told its workspaces share; empty: none, or it did not ask (before GitLab 18.0).
+    shared_namespace: String,
 }
 
 impl Session {
@@ -57,6 +60,16 @@ impl Session {
         if update == Update::Full {
             self.in_the_way.clear();
         }
+    }
+
+    /// The agent asked whether its workspaces share a namespace.
+    pub(super) fn knows_shared_namespace(&mut self, namespace: &str) {
+        namespace.clone_into(&mut self.shared_namespace);
+    }
+
+    /// The agent knows that this namespace is not one workspace's alone.
+    pub(super) fn shares(&self, namespace: &str) -> bool {
+        self.shared_namespace == namespace
     }
 
     /// Another's Deployment was reported under this workspace's name.
@@ -105,6 +118,9 @@ impl Session {
         let is_new = told.is_none();
         let has_wish = told.is_none_or(|told| told.generation != life.generation);
         let has_state = told.is_none_or(|told| told.actual != life.actual);
+        // Rendered again: also what no wish changes may be another.
+        let has_content =
+            told.is_some_and(|told| told.content_version != workspace.content_version);
         let is_terminating = life.desired == DesiredState::Terminated;
         if self.in_the_way.contains(&workspace.id) {
             return None;
@@ -118,7 +134,7 @@ impl Session {
         is_wanted.then_some(match update {
             _ if is_terminating => Config::Inventories,
             Update::Full => Config::All,
-            Update::Partial if is_new || has_state => Config::All,
+            Update::Partial if is_new || has_state || has_content => Config::All,
             Update::Partial if has_wish => Config::Partial,
             Update::Partial => Config::Nothing,
         })
@@ -134,6 +150,7 @@ impl Session {
         }
         let told = Told {
             generation: life.generation,
+            content_version: workspace.content_version,
             actual: life.actual,
         };
         self.told.insert(workspace.id.clone(), told);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{ActualState, DesiredState, failure::MAX_EVIDENCE_BYTES};
+use model::{
+    ActualState, DesiredState, configuration::ImagePullSecret, failure::MAX_EVIDENCE_BYTES,
+};
 use proto::remote_development::rpc as wire;
 use serde_json::Value;
 
@@ -129,6 +131,7 @@ pub(super) fn workspace(
         desired_state: desired_state(workspace.life.desired).into(),
         object_count: objects.len().try_into().unwrap_or(u32::MAX),
         unchanged: is_unchanged,
+        image_pull_secrets: pull_secrets(workspace),
     };
     let mut messages = vec![response(wire::reconcile_response::Message::Workspace(head))];
     for object in objects {
@@ -149,6 +152,15 @@ pub(super) fn workspace(
         }
     }
     messages
+}
+
+fn pull_secrets(workspace: &Workspace) -> Vec<wire::ImagePullSecret> {
+    let secrets = workspace.pull_secrets.iter();
+    let secret = |it: &ImagePullSecret| wire::ImagePullSecret {
+        name: it.name.clone(),
+        namespace: it.namespace.clone(),
+    };
+    secrets.map(secret).collect()
 }
 
 /// SHA-256 in hexadecimal.

@@ -10,10 +10,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
+
 /// The newest leader of each agent. Kept in memory: a restart of the server ends every stream anyway, and the agents'
 /// own lease decides who opens the next.
 #[derive(Debug)]
 pub(crate) struct Leaders {
+    clock: Clock,
     agents: Mutex<HashMap<u64, Newest>>,
     /// When agents that open no stream were answered last, and until when they count as there.
     polled: Mutex<HashMap<u64, (Timestamp, Timestamp)>>,
@@ -28,16 +31,6 @@ struct Newest {
     open: Option<(CancellationToken, Leader)>,
     /// When the last stream ended.
     closed_at: Timestamp,
-}
-
-impl Default for Leaders {
-    fn default() -> Self {
-        Self {
-            agents: Mutex::default(),
-            polled: Mutex::default(),
-            made_at: Timestamp::now(),
-        }
-    }
 }
 
 /// Who reconciles, for people.
@@ -56,6 +49,15 @@ pub(crate) struct Lead {
 }
 
 impl Leaders {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            agents: Mutex::default(),
+            polled: Mutex::default(),
+            made_at: clock.now(),
+            clock,
+        }
+    }
+
     /// Lets a stream lead, and ends the one before; `None` when a newer leader was seen.
     pub(crate) fn lead(
         self: &Arc<Self>,
@@ -93,7 +95,7 @@ impl Leaders {
 
     /// An agent that opens no stream is answered, and is there for so long.
     pub(crate) fn polled(&self, agent_id: u64, heard_for: Duration) {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let heard_until = now.saturating_add(heard_for).unwrap_or(now);
         let mut polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
         polled.insert(agent_id, (now, heard_until));
@@ -108,7 +110,7 @@ impl Leaders {
         };
         let polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
         match polled.get(&agent_id) {
-            Some((_, until)) if Timestamp::now() < *until => None,
+            Some((_, until)) if self.clock.now() < *until => None,
             Some((at, _)) => Some(closed_at.max(*at)),
             None => Some(closed_at),
         }
@@ -133,7 +135,7 @@ impl Drop for Lead {
             && let Some(newest) = self.leaders.agents().get_mut(&self.agent_id)
         {
             newest.open = None;
-            newest.closed_at = Timestamp::now();
+            newest.closed_at = self.leaders.clock.now();
         }
     }
 }
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_newer_leader_ends_the_older_and_an_older_one_is_refused() {
-        let leaders = Arc::new(Leaders::default());
+        let leaders = Arc::new(Leaders::new(Clock::default()));
         let first = lead(&leaders, 5).unwrap();
         assert!(lead(&leaders, 4).is_none());
         assert!(!first.fenced().is_cancelled());

@@ -50,6 +50,7 @@ async fn a_workspace_lives_from_creation_to_its_end() {
     assert_eq!(
         kinds,
         [
+            "NetworkPolicy",
             "ServiceAccount",
             "PersistentVolumeClaim",
             "Service",
@@ -479,9 +480,10 @@ async fn a_devworkspace_is_started_and_stopped_by_its_own_switch() {
         .create(json!({ "name": "one", "backend": "devworkspace" }))
         .await;
     let told = agent.told().await;
-    let [object] = &told.objects[..] else {
+    let [object, policy] = &told.objects[..] else {
         panic!("{:?}", told.objects);
     };
+    assert_eq!(policy["kind"], "NetworkPolicy");
     assert_eq!(
         (&object["kind"], &object["spec"]["started"]),
         (&json!("DevWorkspace"), &json!(true))

@@ -16,12 +16,13 @@ const MAX_OBJECTS: usize = 200;
 const MAX_OBJECT_BYTES: usize = 1024 * 1024;
 const MAX_WORKSPACE_BYTES: usize = 4 * 1024 * 1024;
 /// What the agent applies, and in which version.
-const API_VERSIONS: [(&str, &str); 8] = [
+const API_VERSIONS: [(&str, &str); 9] = [
     ("ConfigMap", "v1"),
     ("Deployment", "apps/v1"),
     ("DevWorkspace", "workspace.devfile.io/v1alpha2"),
     ("NetworkPolicy", "networking.k8s.io/v1"),
     ("PersistentVolumeClaim", "v1"),
+    ("ResourceQuota", "v1"),
     ("Secret", "v1"),
     ("Service", "v1"),
     ("ServiceAccount", "v1"),
@@ -81,6 +82,10 @@ pub(crate) fn check_objects(frame: &Frame<'_>, objects: &[Value]) -> Vec<Devfile
         ("ConfigMap", inventory.as_str()),
         ("ConfigMap", secrets.as_str()),
     ]);
+    // The agent copies these into the namespace.
+    let secrets = frame.settings.image_pull_secrets.iter();
+    let copied = secrets.filter(|it| it.namespace != frame.namespace);
+    seen.extend(copied.map(|it| ("Secret", it.name.as_str())));
     let text = |object: &'_ Value, pointer: &str| -> String {
         object
             .pointer(pointer)

@@ -39,12 +39,20 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
+/// A number as far as keys need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    Whole(i64),
+    /// With a fraction, or beyond what any key takes.
+    Other,
+}
+
 /// What YAML can say.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Null,
-    Bool,
-    Number,
+    Bool(bool),
+    Number(Number),
     Text(String),
     List(Vec<Node>),
     Mapping(Vec<Entry>),
@@ -55,8 +63,8 @@ impl Value {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Bool => "a boolean",
-            Self::Number => "a number",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
             Self::Text(_) => "a text",
             Self::List(_) => "a list",
             Self::Mapping(_) => "a mapping",
@@ -137,20 +145,21 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Value::deserialize(deserializer)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(Number::Whole(value)))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        let whole = i64::try_from(value);
+        Ok(Value::Number(whole.map_or(Number::Other, Number::Whole)))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Number)
+        Ok(Value::Number(Number::Other))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

@@ -3,9 +3,13 @@
 //! Keys, defaults and checks are GitLab's (`ee/lib/remote_development/settings/default_settings.rb` and
 //! `workspaces_agent_config.rb` of GitLab 18); the last four fields of [`RemoteDevelopment`] are ours.
 
+mod read;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub(super) use read::read;
 
 /// Section `remote_development`. The default is what a file without it means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +150,23 @@ pub enum ApplyChanges {
     OnRestart,
     /// Never: it keeps what it was made with.
     Never,
+}
+
+impl Backend {
+    /// Each with its name in the file.
+    pub const ALL: [(&'static str, Self); 2] = [
+        ("native", Self::Native),
+        ("devworkspace", Self::DevWorkspace),
+    ];
+}
+
+impl ApplyChanges {
+    /// Each with its name in the file.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("now", Self::Now),
+        ("on_restart", Self::OnRestart),
+        ("never", Self::Never),
+    ];
 }
 
 impl RemoteDevelopment {

@@ -1,21 +1,16 @@
 //! The tree, section by section, to what it means. Every `read_*` function knows one mapping of the file and nothing of its
 //! neighbours, so that a problem in one section never hides what is wrong in another.
 
-use super::document::{Entry, Node, Place, Value};
+use std::collections::BTreeSet;
+
 use super::{
-    AccessAs, ConfigurationFile, LogLevel, Logging, Note, Observability, Parsed, Problem,
-    UserAccess,
+    AccessAs, ConfigurationFile, Judged, LogLevel, Logging, Observability, Section, UserAccess,
+    document::Node,
+    reader::{Reader, shorten},
+    remote_development,
 };
 
-/// Sections that GitLab's agent knows and this version has no module for.
-const SECTIONS_WITHOUT_EFFECT: [&str; 5] = [
-    "ci_access",
-    "container_scanning",
-    "flux",
-    "gitops",
-    "remote_development",
-];
-
+/// Those of [`Section`], and what GitLab's agent knows and this version has no module for.
 const SECTIONS: [&str; 7] = [
     "ci_access",
     "container_scanning",
@@ -27,33 +22,56 @@ const SECTIONS: [&str; 7] = [
 ];
 
 /// What a file means, and what is wrong with it.
-pub(super) fn read(root: &Node) -> (Parsed, Vec<Problem>) {
+pub(super) fn read(root: &Node) -> Judged {
     let mut reader = Reader::default();
     let mut configuration = ConfigurationFile::default();
-    for entry in reader.mapping(root, "", &SECTIONS) {
-        match entry.key.as_str() {
-            "observability" => {
-                configuration.observability = read_observability(&mut reader, &entry.node)
-            }
-            "user_access" => {
-                configuration.user_access = Some(read_user_access(&mut reader, &entry.node))
-            }
-            section if SECTIONS_WITHOUT_EFFECT.contains(&section) => {
-                reader.note(
-                    section,
-                    "this version has no module for it: accepted, without effect",
-                );
-            }
-            _ => {}
+    let mut wrong = BTreeSet::new();
+    let entries = reader.mapping(root, "", &SECTIONS);
+    if !reader.problems.is_empty() {
+        let is_absent =
+            |section: &Section| !entries.iter().any(|entry| entry.key == section.as_str());
+        wrong.extend(Section::ALL.into_iter().filter(is_absent));
+    }
+    for entry in entries {
+        let known = Section::ALL
+            .into_iter()
+            .find(|section| section.as_str() == entry.key);
+        let Some(section) = known else {
+            reader.note(
+                &entry.key,
+                "this version has no module for it: accepted, without effect",
+            );
+            continue;
+        };
+        let (problems, notes) = (reader.problems.len(), reader.notes.len());
+        read_section(&mut reader, section, &entry.node, &mut configuration);
+        if reader.problems.len() > problems {
+            wrong.insert(section);
+            reader.notes.truncate(notes);
+            configuration.take(section, &ConfigurationFile::default());
         }
     }
-    (
-        Parsed {
-            configuration,
-            notes: reader.notes,
-        },
-        reader.problems,
-    )
+    Judged {
+        configuration,
+        notes: reader.notes,
+        problems: reader.problems,
+        wrong,
+    }
+}
+
+fn read_section(
+    reader: &mut Reader,
+    section: Section,
+    node: &Node,
+    configuration: &mut ConfigurationFile,
+) {
+    match section {
+        Section::Observability => configuration.observability = read_observability(reader, node),
+        Section::RemoteDevelopment => {
+            configuration.remote_development = remote_development::read(reader, node);
+        }
+        Section::UserAccess => configuration.user_access = Some(read_user_access(reader, node)),
+    }
 }
 
 fn read_observability(reader: &mut Reader, node: &Node) -> Observability {
@@ -166,125 +184,4 @@ fn read_ids(reader: &mut Reader, node: &Node, field: &str) -> Vec<String> {
         }
     }
     ids
-}
-
-/// Collects what is found on the way.
-#[derive(Debug, Default)]
-struct Reader {
-    problems: Vec<Problem>,
-    notes: Vec<Note>,
-}
-
-impl Reader {
-    /// The entries of a mapping whose keys are known; the others become problems. Nothing (`key:`) is an empty mapping.
-    fn mapping<'a>(&mut self, node: &'a Node, field: &str, known: &[&str]) -> Vec<&'a Entry> {
-        let entries = match &node.value {
-            Value::Mapping(entries) => entries.as_slice(),
-            Value::Null => &[],
-            other => {
-                let reason = format!("this is {}", other.kind());
-                self.problem(node.place, field, reason, &expected_keys(known));
-                &[]
-            }
-        };
-        let (good, bad): (Vec<_>, Vec<_>) = entries
-            .iter()
-            .partition(|entry| known.contains(&entry.key.as_str()));
-        for entry in bad {
-            let field = if field.is_empty() {
-                entry.key.clone()
-            } else {
-                format!("{field}.{}", entry.key)
-            };
-            self.problem(
-                entry.place,
-                &shorten(&field),
-                "the key is not known".into(),
-                &nearest(&entry.key, known),
-            );
-        }
-        good
-    }
-
-    fn list<'a>(&mut self, node: &'a Node, field: &str, expected: &str) -> &'a [Node] {
-        match &node.value {
-            Value::List(items) => items,
-            Value::Null => &[],
-            other => {
-                self.problem(
-                    node.place,
-                    field,
-                    format!("this is {}", other.kind()),
-                    expected,
-                );
-                &[]
-            }
-        }
-    }
-
-    fn text<'a>(&mut self, node: &'a Node, field: &str, expected: &str) -> Option<&'a str> {
-        match &node.value {
-            Value::Text(text) => Some(text),
-            Value::Number | Value::Bool | Value::Null | Value::List(_) | Value::Mapping(_) => {
-                self.problem(
-                    node.place,
-                    field,
-                    format!("this is {}", node.value.kind()),
-                    expected,
-                );
-                None
-            }
-        }
-    }
-
-    fn problem(&mut self, place: Place, field: &str, reason: String, expected: &str) {
-        self.problems.push(Problem {
-            line: place.line,
-            column: place.column,
-            field: field.to_owned(),
-            reason,
-            expected: expected.to_owned(),
-        });
-    }
-
-    fn note(&mut self, field: &str, reason: &str) {
-        self.notes.push(Note {
-            field: field.to_owned(),
-            reason: reason.to_owned(),
-        });
-    }
-}
-
-/// The known key that was probably meant, or all of them.
-fn nearest(key: &str, known: &[&str]) -> String {
-    /// Two slips of the keyboard.
-    const NEAR: usize = 2;
-    known
-        .iter()
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&shorten(key), candidate),
-                candidate,
-            )
-        })
-        .filter(|(distance, _)| *distance <= NEAR)
-        .min()
-        .map_or_else(
-            || expected_keys(known),
-            |(_, candidate)| format!("'{candidate}' (did you mean that?)"),
-        )
-}
-
-fn expected_keys(known: &[&str]) -> String {
-    if known.is_empty() {
-        "{}".into()
-    } else {
-        format!("a mapping with the keys {}", known.join(", "))
-    }
-}
-
-/// A value for an error text: the file's author may have put anything there.
-fn shorten(text: &str) -> String {
-    const MOST: usize = 120;
-    text.chars().take(MOST).collect()
 }

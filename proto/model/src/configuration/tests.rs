@@ -1,3 +1,5 @@
+mod remote_development;
+
 use super::*;
 
 fn problems(text: &str) -> Vec<String> {
@@ -111,13 +113,15 @@ fn broken_yaml_and_repeated_keys_have_a_place() {
 
 #[test]
 fn what_has_no_effect_is_noted() {
-    let parsed = parse("remote_development:\n  enabled: true\nci_access: {}\nuser_access:\n  access_as: {agent: {}}\n  projects: [{id: a/b}]\n").unwrap();
+    let parsed =
+        parse("ci_access: {}\nuser_access:\n  access_as: {agent: {}}\n  projects: [{id: a/b}]\n")
+            .unwrap();
     let fields: Vec<_> = parsed
         .notes
         .iter()
         .map(|note| note.field.as_str())
         .collect();
-    assert_eq!(fields, ["remote_development", "ci_access"]);
+    assert_eq!(fields, ["ci_access"]);
     assert_eq!(parsed.configuration.user_access.unwrap().projects, ["a/b"]);
 }
 
@@ -171,4 +175,60 @@ fn a_text_value_of_the_file_is_not_repeated_at_full_length() {
         "s".repeat(5000)
     );
     assert!(problems(&text)[0].len() < 400);
+}
+
+#[test]
+fn a_wrong_section_leaves_the_others_in_force() {
+    let judged = judge(
+        "observability:\n  logging:\n    level: debug\nuser_access:\n  access_as: {agent: {}, user: {}}\nremote_development:\n  enabled: true\n  workspaces_quota: ten\n  full_sync_interval: 1h\n",
+    );
+    assert_eq!(
+        judged.wrong,
+        [Section::RemoteDevelopment, Section::UserAccess].into()
+    );
+    assert_eq!(judged.problems.len(), 2);
+    assert_eq!(
+        judged.configuration,
+        ConfigurationFile {
+            observability: Observability {
+                logging: Logging {
+                    level: LogLevel::Debug,
+                    ..Logging::default()
+                }
+            },
+            ..ConfigurationFile::default()
+        },
+        "nothing of a wrong section is kept"
+    );
+    assert_eq!(judged.notes, [], "nor are its notes");
+}
+
+#[test]
+fn no_yaml_makes_all_wrong_and_a_slip_in_a_name_what_is_absent() {
+    assert_eq!(judge("a: [").wrong, Section::ALL.into());
+    assert_eq!(judge("42").wrong, Section::ALL.into());
+    let slip = judge("user_acess: {}\nobservability: {}\n");
+    assert_eq!(
+        slip.wrong,
+        [Section::RemoteDevelopment, Section::UserAccess].into()
+    );
+    assert_eq!(judge("").wrong, [].into());
+}
+
+#[test]
+fn one_section_can_be_taken_of_another_file() {
+    let other = parse("observability: {logging: {level: warn}}\nremote_development: {enabled: true}\nuser_access: {}")
+        .unwrap()
+        .configuration;
+    for section in Section::ALL {
+        let mut file = ConfigurationFile::default();
+        file.take(section, &other);
+        let same = [
+            file.observability == other.observability,
+            file.remote_development == other.remote_development,
+            file.user_access == other.user_access,
+        ];
+        let expected = Section::ALL.map(|it| it == section);
+        assert_eq!(same, expected, "{section}");
+    }
 }

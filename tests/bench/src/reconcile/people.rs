@@ -29,6 +29,21 @@ impl People {
         }
     }
 
+    /// Waits until the server has read that the agent takes workspaces.
+    pub(super) async fn wait_allowed(&self, limit: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + limit;
+        loop {
+            let (status, answer) = self.call("GET", "/api/v1/agents", "").await?;
+            ensure!(status == 200, "the list answered {status}: {answer}");
+            let list: Vec<Value> = serde_json::from_str(&answer)?;
+            if list.iter().any(|one| one["workspaces"]["enabled"] == true) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "no agent takes workspaces: {answer}");
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
     /// Asks for workspaces of these names.
     pub(super) async fn create(&self, names: &[String]) -> anyhow::Result<()> {
         let calls = names.iter().map(|name| async move {

@@ -246,6 +246,7 @@ impl Starting {
         let environment = [
             format!("TESTCLUSTER={}", tools.testcluster.display()),
             format!("TOOLBOX={}", tools.toolbox.display()),
+            format!("KUBE_ROUTER={}", tools.kube_router.display()),
             format!("IMAGES_BASE={}", images::base_folder(tools)?.display()),
             format!("IMAGES_PACKED={}", images::packed_folder().display()),
             format!("IMAGES_ON_DEMAND={}", images::on_demand_folder().display()),
@@ -317,7 +318,8 @@ fn inputs(tools: &Tools) -> Result<String> {
     let images = images::base_folder(tools)?;
     let made_of = Inputs::default()
         .text(&tools.testcluster.to_string_lossy())
-        .text(&tools.toolbox.to_string_lossy());
+        .text(&tools.toolbox.to_string_lossy())
+        .text(&tools.kube_router.to_string_lossy());
     Ok(made_of
         .text(&images.to_string_lossy())
         .folder(&sources.join("node"))?

@@ -39,11 +39,22 @@ pub(super) fn run(
     measured
 }
 
+/// The configuration file of the benchmark's agent.
+const AGENT_FILE: &str = ".gitlab/agents/bench/config.yaml";
+
 fn measure(cluster: &Cluster, folder: &Path, options: &[String]) -> Result<()> {
     let _kwok = kwok::start(cluster, FAKE_NODES)?;
     let git = GitServer::start(&format!("{}:{}", cluster::HOST_ADDRESS, cluster::GIT_PORT))?;
     git.create_project(REPOSITORY)?;
-    git.commit(REPOSITORY, &[("devfile.yaml", &devfile())], "A workspace")?;
+    let files = [
+        ("devfile.yaml", &*devfile()),
+        (AGENT_FILE, "remote_development: {enabled: true}\n"),
+    ];
+    git.commit(
+        REPOSITORY,
+        &files,
+        "A workspace, and an agent that takes it",
+    )?;
     let program = folder.join("bench");
     let program = program.to_str().context("a path that is not text")?;
     let mut bench = cluster.in_network(&[program, "reconcile"]);

@@ -14,6 +14,7 @@ use super::super::plan::WaitingOn;
 use super::super::report::{FailureStatus, Status};
 use super::super::store::{Place, Store};
 use super::WorkspaceId;
+use super::copies::Copies;
 use crate::failures::{EventSeen, Evidence, failures};
 
 /// Events are read when a workspace has not been what was asked for this long, and again at this interval.
@@ -34,6 +35,8 @@ pub(super) struct Entry {
     pub(super) rejected: Option<Failure>,
     /// The API server refused something.
     pub(super) refused: Option<Failure>,
+    /// Its pull secrets.
+    pub(super) copies: Copies,
     /// The namespace turned out to be somebody else's.
     pub(super) foreign_namespace: bool,
     pub(super) waiting_on: Option<WaitingOn>,
@@ -56,6 +59,7 @@ impl Entry {
             needs_objects: false,
             rejected: None,
             refused: None,
+            copies: Copies::default(),
             foreign_namespace: false,
             waiting_on: None,
             termination: None,
@@ -147,6 +151,7 @@ impl Entry {
         let mut found: Vec<_> = self.rejected.iter().chain(&self.refused).cloned().collect();
         found.extend(self.waiting_on.as_ref().and_then(of_waiting));
         if self.wants_to_run() {
+            found.extend(self.copies.failures.iter().cloned());
             let pods = seat.map(|seat| seat.pods()).unwrap_or_default();
             found.extend(failures(Evidence {
                 deployment,

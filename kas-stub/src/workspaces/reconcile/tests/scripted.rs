@@ -29,6 +29,12 @@ use crate::{app, config::ServeConfig};
 /// Longer than anything here takes, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The agent's configuration file, by which it takes workspaces.
+const WORKSPACES_ON: (&str, &str) = (
+    ".gitlab/agents/eu-1/config.yaml",
+    "remote_development: {enabled: true}\n",
+);
+
 /// A server with the agent `eu-1`, and a Git server with one repository.
 pub(super) struct World {
     folder: tempfile::TempDir,
@@ -41,12 +47,20 @@ impl World {
     pub(super) async fn start(files: &[(&str, &str)]) -> Self {
         let mut world = Self::start_empty().await;
         world.git = serve_git(world.folder.path(), files).await;
-        let (status, agent) = world
-            .call("POST", "/agents", Some(json!({ "name": "eu-1" })))
-            .await;
+        let project = format!("{}/app.git", world.git);
+        let request = json!({ "name": "eu-1", "project_url": project });
+        let (status, agent) = world.call("POST", "/agents", Some(request)).await;
         assert_eq!(status, 201, "{agent}");
         world.use_token(agent["token"].as_str().unwrap());
-        world
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (_, agent) = world.call("GET", "/agents/eu-1", None).await;
+            if agent["workspaces"]["enabled"] == true {
+                return world;
+            }
+            assert!(Instant::now() < deadline, "{agent}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// A server that knows nobody.
@@ -123,7 +137,7 @@ impl World {
         path: &str,
         body: Option<Value>,
     ) -> Response<hyper::body::Incoming> {
-        let socket = tokio::net::UnixStream::connect(self.data().join(app::SOCKET))
+        let socket = tokio::net::UnixStream::connect(self.data().join(crate::data_folder::SOCKET))
             .await
             .unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
@@ -376,7 +390,7 @@ impl Agent {
 /// Serves a repository over Git's own HTTP back end; `private.git` wants to know who asks.
 async fn serve_git(folder: &Path, files: &[(&str, &str)]) -> String {
     let work = folder.join("work");
-    for (path, content) in files {
+    for (path, content) in files.iter().chain([&WORKSPACES_ON]) {
         let path = work.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
