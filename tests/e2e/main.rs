@@ -21,6 +21,7 @@ mod network;
 mod operated;
 mod rights;
 mod service;
+mod sign_in;
 mod trouble;
 mod two_agents;
 mod workspace_trouble;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         bulk::TESTS,
         network::TESTS,
         rights::TESTS,
+        sign_in::TESTS,
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,

@@ -13,9 +13,14 @@ use model::{ActualState, DesiredState, OperatorState, OperatorStatus, WorkspaceN
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Api, Caller, Problem, problem};
+use super::{
+    Api, Caller, Problem,
+    agents::{self, shown},
+    problem,
+    whose::reach,
+};
 use crate::{
-    authorization::{Action, Resource},
+    authorization::Action,
     configuration::{Good, chain},
     directory::Agent,
     workspaces::{
@@ -65,6 +70,7 @@ pub(super) struct CreateWorkspace {
 pub(super) struct WorkspaceView {
     pub(super) id: String,
     pub(super) name: String,
+    pub(super) owner: Option<String>,
     pub(super) agent: Option<String>,
     pub(super) agent_id: u64,
     /// Whether the agent reconciles now; else the actual state is the last that was heard of.
@@ -121,7 +127,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     let Workspace {
         id,
         name,
-        owner: _,
+        owner,
         agent_id,
         namespace,
         own_namespace: _,
@@ -160,6 +166,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     WorkspaceView {
         id,
         name: name.to_string(),
+        owner: api.directory.user(owner).map(|it| it.name.to_string()),
         next_change: good.clone().zip(agent.as_ref()).and_then(|(good, agent)| {
             let rules = api.workspaces.rules(agent_id, agent.name.as_str(), good);
             api.workspaces.next_change(workspace, &rules)
@@ -204,28 +211,19 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     }
 }
 
-pub(super) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-) -> Result<Json<Vec<WorkspaceView>>, Problem> {
-    caller.allow(Action::ListWorkspaces, Resource::Server)?;
-    let workspaces = api.workspaces.list();
-    Ok(Json(workspaces.iter().map(|it| view(&api, it)).collect()))
-}
-
 pub(super) async fn create(
     State(api): State<Api>,
     caller: Caller,
     body: Bytes,
 ) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    caller.own(Action::ListWorkspaces)?;
     let (workspace, notes) = make(&api, &caller, problem::object(&body)?).await?;
     let mut answer = json!(view(&api, &workspace));
     answer["notes"] = json!(notes);
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// Makes a workspace for a caller who may.
+/// Makes a workspace for the caller, when they may use the agent.
 pub(super) async fn make(
     api: &Api,
     caller: &Caller,
@@ -252,7 +250,14 @@ pub(super) async fn make(
             .parse::<WorkspaceName>()
             .map_err(|error| Problem::invalid("name", error.to_string()))?,
     };
-    let agent = choose_agent(api, agent.as_deref())?;
+    let agent = choose_agent(api, caller, agent.as_deref())?;
+    let on_agent = agents::on(api, caller, &agent);
+    let target = format!("workspace {name} on agent {}", agent.name);
+    caller.allow_on(Action::CreateWorkspace, on_agent, &target)?;
+    if adopt.is_some() {
+        // With its volumes, which may be anybody's.
+        caller.allow_on(Action::ManageOrphans, on_agent, &target)?;
+    }
     let adopted = adopt.map(|id| find_orphan(api, &agent, &id)).transpose()?;
     if let Some(orphan) = &adopted
         && orphan.name != name.as_str()
@@ -355,8 +360,7 @@ pub(super) async fn delete_orphan(
     caller: Caller,
     Path((agent, id)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
-    let agent = choose_agent(&api, Some(&agent))?;
+    let agent = agents::find(&api, &caller, Action::ManageOrphans, &agent)?;
     let orphan = find_orphan(&api, &agent, &id)?;
     let owner = caller.user_id().unwrap_or_default();
     let now = api.workspaces.clock().now();
@@ -372,26 +376,26 @@ pub(super) async fn delete_orphan(
     Ok((StatusCode::ACCEPTED, Json(view(&api, &workspace))))
 }
 
-fn choose_agent(api: &Api, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
+/// The agent of that name, or the only one, of those that the caller may use.
+fn choose_agent(api: &Api, caller: &Caller, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
+    let usable = agents::which(api, caller, Action::CreateWorkspace);
     if let Some(name) = name {
-        let shown: String = name.chars().take(80).collect();
-        let agent = api.directory.agent(name);
+        let agent = usable.into_iter().find(|it| it.name.as_str() == name);
         return agent.ok_or_else(|| {
-            Problem::unprocessable(
-                "agent",
-                "no_such_agent",
-                format!("there is no agent named {shown}"),
-            )
-            .hint("kas-stub agent list shows the agents there are")
+            let detail = format!("there is no agent named {} that you may use", shown(name));
+            Problem::unprocessable("agent", "no_such_agent", detail)
+                .hint("kas-stub agent list shows the agents there are")
         });
     }
-    let agents = api.directory.agents();
+    let agents = usable;
     match agents.as_slice() {
         [only] => Ok(Arc::clone(only)),
-        [] => Err(
-            Problem::unprocessable("agent", "no_agent", "there is no agent yet")
-                .hint("kas-stub agent create NAME makes one"),
-        ),
+        [] => Err(Problem::unprocessable(
+            "agent",
+            "no_agent",
+            "there is no agent that you may use",
+        )
+        .hint("kas-stub agent create NAME makes one; members of its project may use it")),
         several => {
             let names: Vec<_> = several.iter().map(|it| it.name.as_str()).take(10).collect();
             let detail = "there are several agents, so one must be chosen";
@@ -459,8 +463,7 @@ pub(super) async fn show(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = find(&api, &name)?;
+    let workspace = reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let mut answer = json!(view(&api, &workspace));
     answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.all_notes());
     Ok(Json(answer))
@@ -504,28 +507,22 @@ async fn change(
     name: &str,
     desired: DesiredState,
 ) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
-    let workspace = wish(api, name, desired).await?;
+    let workspace = wish(api, caller, name, desired).await?;
     Ok((StatusCode::ACCEPTED, Json(view(api, &workspace))))
 }
 
-/// Wishes something of a workspace for a caller who may.
+/// Wishes something of a workspace that the caller may change.
 pub(super) async fn wish(
     api: &Api,
+    caller: &Caller,
     name: &str,
     desired: DesiredState,
 ) -> Result<Arc<Workspace>, Problem> {
-    let agent = api
-        .workspaces
-        .by_name(name)
-        .and_then(|it| api.directory.agent_by_id(it.agent_id));
+    let workspace = reach(api, caller, Action::ChangeWorkspace, name)?;
+    let agent = api.directory.agent_by_id(workspace.agent_id);
     let good = agent.and_then(|agent| good_of(api, &agent));
+    tracing::info!(workspace = %workspace.name, ?desired, "workspace is to change");
     Ok(api.workspaces.wish(name, desired, good).await?)
-}
-
-pub(super) fn find(api: &Api, name: &str) -> Result<Arc<Workspace>, Problem> {
-    let found = api.workspaces.by_name(name);
-    found.ok_or_else(|| workspaces::Error::Unknown(name.chars().take(80).collect()).into())
 }
 
 impl From<MakeError> for Problem {

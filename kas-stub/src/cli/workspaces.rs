@@ -58,8 +58,11 @@ pub(super) enum WorkspaceCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// List workspaces.
+    /// List your workspaces.
     List {
+        /// Those of somebody else, or '*' for everybody's; for administrators.
+        #[arg(long, value_name = "USER")]
+        owner: Option<String>,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -156,8 +159,10 @@ pub(super) async fn run(command: WorkspaceCommand) -> anyhow::Result<()> {
             }
             finish(&client, answer, &wait, "Running").await
         }
-        WorkspaceCommand::List { client } => {
-            let answer = ask(&client, Method::GET, "/workspaces", None).await?;
+        WorkspaceCommand::List { owner, client } => {
+            let query = owner.map(|it| format!("?owner={}", segment(&it)));
+            let path = format!("/workspaces{}", query.unwrap_or_default());
+            let answer = ask(&client, Method::GET, &path, None).await?;
             show(&client, &answer, table);
             Ok(())
         }

@@ -29,8 +29,8 @@ use crate::rig::{Registered, Rig, SOON};
 use crate::upstream::Upstream;
 
 const MIB: usize = 1024 * 1024;
-const TOKEN: &str = "x-kas-stub-token";
-const DOMAIN: &str = "workspaces.localhost";
+pub(crate) const TOKEN: &str = "x-kas-stub-token";
+pub(crate) const DOMAIN: &str = "workspaces.localhost";
 
 /// A workspace named `one` with a program on its port, an agent, and who says what state it is in.
 struct Stage {
@@ -179,7 +179,7 @@ impl Stage {
 }
 
 /// A Service as the native backend makes it.
-fn service(workspace: &Value, agent_id: u64) -> Value {
+pub(crate) fn service(workspace: &Value, agent_id: u64) -> Value {
     let ports: Vec<_> = workspace["endpoints"]
         .as_array()
         .unwrap()
@@ -203,11 +203,11 @@ fn service(workspace: &Value, agent_id: u64) -> Value {
     })
 }
 
-fn location(call: &Call) -> &str {
+pub(crate) fn location(call: &Call) -> &str {
     call.response.headers()[header::LOCATION].to_str().unwrap()
 }
 
-fn cookie_of(call: &Call) -> String {
+pub(crate) fn cookie_of(call: &Call) -> String {
     let set = call.response.headers()[header::SET_COOKIE]
         .to_str()
         .unwrap();
@@ -221,14 +221,14 @@ async fn text(call: Call) -> (StatusCode, String) {
 }
 
 /// The stream of the agent's leader, played by the test: the fake API server knows no objects to see states in.
-struct Leader {
+pub(crate) struct Leader {
     requests: mpsc::Sender<wire::ReconcileRequest>,
     responses: tonic::Streaming<wire::ReconcileResponse>,
     polls: u64,
 }
 
 impl Leader {
-    async fn begin(rig: &Rig, registered: &Registered) -> Self {
+    pub(crate) async fn begin(rig: &Rig, registered: &Registered) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{}", rig.agents_address)).unwrap();
         let channel = endpoint.connect().await.unwrap();
         let bearer: tonic::metadata::MetadataValue<_> =
@@ -265,7 +265,7 @@ impl Leader {
     }
 
     /// Says what state the workspace is in; the server has it when this returns.
-    async fn report(&mut self, workspace: &Value, actual: wire::ActualState) {
+    pub(crate) async fn report(&mut self, workspace: &Value, actual: wire::ActualState) {
         let text = |name: &str| workspace[name].as_str().unwrap().to_owned();
         let report = wire::WorkspaceReport {
             workspace_id: text("id"),

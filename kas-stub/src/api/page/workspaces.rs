@@ -22,6 +22,7 @@ use crate::{
         Api, Problem,
         agents::{self, AgentView},
         caller::Caller,
+        whose::{self, ListQuery},
         workspaces::{self, CreateWorkspace, EndpointView, WorkspaceView},
     },
     authorization::{Action, Resource},
@@ -100,18 +101,18 @@ struct IndexPage {
     agents: Vec<AgentRow>,
 }
 
-/// All workspaces and agents; for strangers, how to sign in.
+/// One's own workspaces and agents; for strangers, how to sign in.
 pub(in crate::api) async fn index(
     State(api): State<Api>,
     caller: Caller,
+    Query(query): Query<ListQuery>,
 ) -> Result<Response, Failed> {
     caller.allow(Action::OpenPage, Resource::Server)?;
-    if caller.allow(Action::ListAgents, Resource::Server).is_err() {
-        return Ok(sign_in::how(StatusCode::OK));
+    if !caller.may(Action::ListAgents, Resource::Server) {
+        return Ok(sign_in::how(&api, StatusCode::OK));
     }
-    caller.allow(Action::ListWorkspaces, Resource::Server)?;
-    let workspaces = api.workspaces.list();
-    let agents = api.directory.agents();
+    let workspaces = whose::listed(&api, &caller, query.owner.as_deref())?;
+    let agents = agents::readable(&api, &caller);
     let page = IndexPage {
         workspaces: workspaces
             .iter()
@@ -120,7 +121,7 @@ pub(in crate::api) async fn index(
             .collect(),
         agents: agents
             .iter()
-            .map(|agent| agents::view(&api, agent).into())
+            .map(|agent| agents::view(&api, &caller, agent).into())
             .collect(),
     };
     Ok(show_at(api.workspaces.clock().now(), StatusCode::OK, &page))
@@ -172,13 +173,15 @@ pub(in crate::api) async fn form(
     caller: Caller,
     Query(form): Query<NewForm>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
-    Ok(show_page(StatusCode::OK, &new_page(&api, form, None)))
+    caller.own(Action::ListWorkspaces)?;
+    let page = new_page(&api, &caller, form, None);
+    Ok(show_page(StatusCode::OK, &page))
 }
 
-fn new_page(api: &Api, form: NewForm, problem: Option<Wrong>) -> NewPage {
-    let agents = api.directory.agents();
-    let views: Vec<_> = agents.iter().map(|it| agents::view(api, it)).collect();
+fn new_page(api: &Api, caller: &Caller, form: NewForm, problem: Option<Wrong>) -> NewPage {
+    let agents = agents::which(api, caller, Action::CreateWorkspace);
+    let views = agents.iter().map(|it| agents::view(api, caller, it));
+    let views: Vec<_> = views.collect();
     let choices = || views.iter().filter_map(|it| it.workspaces.as_ref());
     let class_names = choices().flat_map(|it| it.classes.iter().map(|class| class.name.clone()));
     let classes = class_names.collect();
@@ -197,7 +200,7 @@ pub(in crate::api) async fn create(
     caller: Caller,
     Form(form): Form<NewForm>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    caller.own(Action::ListWorkspaces)?;
     let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let asked = CreateWorkspace {
         repository: form.repository.trim().to_owned(),
@@ -214,7 +217,7 @@ pub(in crate::api) async fn create(
         Ok((workspace, _)) => Ok(to_workspace(workspace.name.as_str())),
         Err(problem) => {
             let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_REQUEST);
-            let page = new_page(&api, form, Some(wrong(problem)));
+            let page = new_page(&api, &caller, form, Some(wrong(problem)));
             Ok(show_page(status, &page))
         }
     }
@@ -307,8 +310,7 @@ pub(in crate::api) async fn show(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = workspaces::find(&api, &name)?;
+    let workspace = whose::reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let view = workspaces::view(&api, &workspace);
     let content = api.workspaces.content(&workspace.id).await;
     let mut events: Vec<EventRow> = workspace.events.after(0).map(EventRow::from).collect();
@@ -340,7 +342,6 @@ pub(in crate::api) async fn act(
     caller: Caller,
     Path((name, action)): Path<(String, String)>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
     let desired = match action.as_str() {
         "start" => DesiredState::Running,
         "stop" => DesiredState::Stopped,
@@ -348,7 +349,7 @@ pub(in crate::api) async fn act(
         "delete" => DesiredState::Terminated,
         _ => return Err(Problem::not_found("there is nothing at this path").into()),
     };
-    workspaces::wish(&api, &name, desired).await?;
+    workspaces::wish(&api, &caller, &name, desired).await?;
     Ok(to_workspace(&name))
 }
 
