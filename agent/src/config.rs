@@ -5,6 +5,7 @@
 
 mod address;
 mod proxy;
+mod workspaces;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use clap::Parser;
 
 pub use address::{AddressError, KasAddress, Transport};
 pub use proxy::{Proxy, ProxyError};
+pub use workspaces::{Role, Workspaces, WorkspacesArgs, WorkspacesError};
 
 /// The agent's version, as it is told to the server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -94,6 +96,10 @@ pub struct Args {
     /// others. Without it they run with the agent's own rights, as GitLab's agent does.
     #[arg(long, env = "USER_ACCESS_SERVICE_ACCOUNT", value_name = "NAME")]
     pub user_access_service_account: Option<String>,
+
+    /// What workspaces may be made of, and where.
+    #[command(flatten)]
+    pub workspaces: WorkspacesArgs,
 
     /// How many calls from the server this Pod carries at a time, those that it waits for included (2 to 2000).
     #[arg(
@@ -249,6 +255,8 @@ pub struct Config {
     pub pod: Pod,
     /// The user name of the service account that people's calls run as.
     pub user_access: Option<String>,
+    /// What workspaces may be made of, and where.
+    pub workspaces: Workspaces,
     /// How many calls from the server are carried at a time, those that are waited for included.
     pub max_tunnels: usize,
     /// How a server that is silently gone is noticed.
@@ -295,6 +303,9 @@ pub enum Error {
         "--observability-listen-address {0:?} is no address; expected [IP]:PORT, for example :8080"
     )]
     ListenAddress(String),
+    /// What workspaces may be made of.
+    #[error(transparent)]
+    Workspaces(#[from] WorkspacesError),
     /// A required name is empty.
     #[error("{0} is empty; set it from the downward API")]
     Empty(&'static str),
@@ -320,6 +331,7 @@ impl TryFrom<Args> for Config {
             pod_name,
             service_account_name,
             user_access_service_account,
+            workspaces,
             max_tunnels,
             drain_timeout_seconds,
             log_format,
@@ -358,6 +370,7 @@ impl TryFrom<Args> for Config {
                 return Err(Error::Empty(name));
             }
         }
+        let workspaces = workspaces.check(&pod_namespace, service_account_name.as_deref())?;
         let user_access = user_access_service_account
             .filter(|name| !name.is_empty())
             .map(|name| format!("system:serviceaccount:{pod_namespace}:{name}"));
@@ -385,6 +398,7 @@ impl TryFrom<Args> for Config {
                 service_account: service_account_name,
             },
             user_access,
+            workspaces,
             max_tunnels: max_tunnels.into(),
             keepalive: Keepalive::default(),
             drain_timeout: Duration::from_secs(drain_timeout_seconds),
@@ -504,6 +518,41 @@ mod tests {
         assert_eq!(config.kas_headers[0].name, "authorization");
         assert_eq!(config.kas_tls.ca_cert_file, Some("/ca".into()));
         assert_eq!(config.max_tunnels, 20);
+    }
+
+    #[test]
+    fn what_workspaces_may_have_is_said_at_the_start() {
+        let address = "--kas-address=grpc://kas";
+        let Workspaces { policy, role } = parse(&[
+            address,
+            "--service-account-name=agent",
+            "--workspaces-policy=baseline",
+            "--workspaces-kinds=Deployment,Service",
+            "--workspaces-isolating-runtime-classes=",
+            "--workspaces-cluster-role=role",
+        ])
+        .unwrap()
+        .workspaces;
+        assert_eq!(policy.level, agent_core::guard::Level::Baseline);
+        assert_eq!(policy.kinds.map(|kinds| kinds.len()), Some(2));
+        assert!(policy.isolating_runtime_classes.is_empty());
+        let role = role.unwrap();
+        assert_eq!(
+            (
+                &*role.cluster_role,
+                &*role.service_account,
+                &*role.namespace
+            ),
+            ("role", "agent", "ns")
+        );
+        assert_eq!(parse(&[address]).unwrap().workspaces, Workspaces::default());
+        for (flag, expected) in [
+            ("--workspaces-kinds=Node", "it knows ResourceQuota"),
+            ("--workspaces-cluster-role=role", "SERVICE_ACCOUNT_NAME"),
+        ] {
+            let error = parse(&[address, flag]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

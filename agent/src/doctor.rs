@@ -96,7 +96,11 @@ fn with_flags_of(first: &[u8], given: Vec<String>) -> Vec<String> {
         &[]
     };
     let program = ["agent doctor".to_owned()];
-    program.into_iter().chain(own.to_vec()).chain(given).collect()
+    program
+        .into_iter()
+        .chain(own.to_vec())
+        .chain(given)
+        .collect()
 }
 
 #[cfg(test)]

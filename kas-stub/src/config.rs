@@ -2,6 +2,7 @@
 
 mod editors;
 pub(crate) mod file;
+mod people;
 mod workspaces;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 
 pub use crate::{clock::Clock, listener::Keepalive};
 pub use editors::EditorSettings;
+pub use people::OidcSettings;
 pub use workspaces::WorkspaceDefaults;
 
 /// Settings of one server.
@@ -80,19 +82,11 @@ pub struct ServeConfig {
 
     /// A certificate chain (PEM) to use instead of the server's own CA, for both ports. It and its key are read again when
     /// they change.
-    #[arg(
-        long,
-        env = "KAS_STUB_TLS_CERT_FILE",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "KAS_STUB_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
 
     /// The private key (PEM) of --tls-cert-file.
-    #[arg(
-        long,
-        env = "KAS_STUB_TLS_KEY_FILE",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "KAS_STUB_TLS_KEY_FILE", value_name = "FILE")]
     pub tls_key_file: Option<PathBuf>,
 
     /// The authority (PEM) of --tls-cert-file, if it is not one that everybody trusts: agents and people are told to.
@@ -130,6 +124,9 @@ pub struct ServeConfig {
 
     #[command(flatten)]
     pub editors: EditorSettings,
+
+    #[command(flatten)]
+    pub oidc: OidcSettings,
 
     /// Form of the log on stderr.
     #[arg(long, env = "KAS_STUB_LOG_FORMAT", value_enum, default_value = "text")]
@@ -224,6 +221,7 @@ impl ServeConfig {
             workspaces_domain: Domain(DEFAULT_WORKSPACES_DOMAIN.into()),
             workspaces: WorkspaceDefaults::default(),
             editors: EditorSettings::default(),
+            oidc: OidcSettings::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
             clock_ahead_file: None,

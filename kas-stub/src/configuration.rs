@@ -223,6 +223,11 @@ impl State {
 }
 
 impl Good {
+    /// Whether it is the very same, without a look at what it says.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.configuration, &other.configuration) && self.commit == other.commit
+    }
+
     /// The commit that the section `remote_development` is of.
     pub(crate) fn workspaces_commit(&self) -> &str {
         let older = self.older.get(&Section::RemoteDevelopment);

@@ -105,7 +105,7 @@ fn live(world: &mut World) -> Result<()> {
 }
 
 /// Pushes a configuration file and waits until it is in force; its commit.
-fn configure(world: &World, file: &str) -> Result<String> {
+pub(crate) fn configure(world: &World, file: &str) -> Result<String> {
     let commit = world.project.push(&world.git, file, "Change the file")?;
     let is_in_force = |agent: &Value| {
         let configuration = &agent["configuration"];

@@ -6,17 +6,22 @@
 #![expect(clippy::print_stdout, reason = "a test run tells its results")]
 
 mod access;
+mod audit;
 mod browser;
 mod bulk;
 mod configuration;
 mod devfiles;
 mod editor;
 mod failures;
+mod hostile;
 mod installation;
 mod kubectl;
 mod life;
 mod network;
+mod operated;
 mod rights;
+mod service;
+mod sign_in;
 mod trouble;
 mod two_agents;
 mod workspace_trouble;
@@ -45,17 +50,22 @@ fn main() -> ExitCode {
         bulk::TESTS,
         network::TESTS,
         rights::TESTS,
+        sign_in::TESTS,
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        operated::TESTS,
         life::TESTS,
         access::TESTS,
         browser::TESTS,
         failures::TESTS,
         editor::TESTS,
         devfiles::TESTS,
+        service::TESTS,
         workspace_trouble::TESTS,
         trouble::TESTS,
+        hostile::TESTS,
+        audit::TESTS,
         installation::LAST,
         trouble::LAST,
         workspace_trouble::LAST,
@@ -66,7 +76,7 @@ fn main() -> ExitCode {
     .collect();
 
     let started = Instant::now();
-    let mut world = match World::start() {
+    let mut world = match World::start(filters.is_empty()) {
         Ok(world) => world,
         Err(error) => {
             println!("FAILED  the environment of the tests\n{error:#}");

@@ -15,6 +15,8 @@ use tests::project::Project;
 use tests::release::Release;
 use tests::server::{CreatedAgent, Server, agent_address};
 
+use crate::audit::Mark;
+
 /// The agent that most tests use; also its release and namespace.
 pub(crate) const MAIN: &str = "main";
 /// Releases that single tests make.
@@ -54,14 +56,19 @@ pub(crate) struct World {
     pub(crate) release: Release,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: PathBuf,
-    image: String,
+    /// The agent's.
+    pub(crate) image: String,
+    /// No test was left out.
+    pub(crate) is_whole_run: bool,
+    pub(crate) audit_mark: Mark,
     server_log_mark: u64,
 }
 
 impl World {
-    pub(crate) fn start() -> Result<Self> {
+    pub(crate) fn start(is_whole_run: bool) -> Result<Self> {
         let cluster =
             Cluster::attach()?.context("no cluster runs; `cargo xtask test e2e` starts one")?;
+        let audit_mark = Mark::now(&cluster.log_path("audit"))?;
         let folder = tests::output_dir().join("e2e");
         std::fs::remove_dir_all(&folder).ok();
         std::fs::create_dir_all(&folder)?;
@@ -91,6 +98,8 @@ impl World {
             release,
             kubeconfig,
             folder,
+            is_whole_run,
+            audit_mark,
             image,
             server_log_mark: 0,
         };
@@ -127,6 +136,7 @@ impl World {
             ]},
             "impersonation": {"enabled": true, "users": ["gitlab:user:administrator"]},
         });
+        values["networkPolicy"] = json!({"enabled": true});
         Ok(values)
     }
 
@@ -178,6 +188,14 @@ impl World {
     /// What the administrator's kubectl says, inside the cluster.
     pub(crate) fn admin(&self, arguments: &[&str]) -> Result<String> {
         command::output(&mut self.cluster.kubectl(arguments), CONNECT + CALL)
+    }
+
+    /// The user name of the main agent's own service account.
+    pub(crate) fn agent_account(&self) -> Result<String> {
+        let path = "-ojsonpath={.items[0].spec.template.spec.serviceAccountName}";
+        let selector = format!("app.kubernetes.io/instance={MAIN}");
+        let name = self.admin(&["get", "deployment", "-n", MAIN, "-l", &selector, path])?;
+        Ok(format!("system:serviceaccount:{MAIN}:{}", name.trim()))
     }
 
     /// Applies objects as the administrator.

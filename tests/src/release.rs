@@ -1,4 +1,4 @@
-//! The agent in the cluster, by its chart and the real Helm.
+//! Agent and server in the cluster, by their charts and the real Helm.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +21,20 @@ pub fn chart() -> PathBuf {
     paths::repo_root().join("deploy/charts/agent")
 }
 
+/// The chart of the server.
+pub fn server_chart() -> PathBuf {
+    paths::repo_root().join("deploy/charts/kas-stub")
+}
+
+/// Packs the server as it was built last, with git, and returns the image's name.
+///
+/// # Errors
+/// When it was not built, or cannot be packed.
+pub fn server_image(tools: &Tools) -> Result<String> {
+    let server = paths::binaries_dir().join("kas-stub");
+    images::server_image(tools, &server, &images::content_tag(&server)?)
+}
+
 /// Packs the agent as it was built last, and returns the image's name.
 ///
 /// # Errors
@@ -30,13 +44,15 @@ pub fn image(tools: &Tools) -> Result<String> {
     images::agent_image(tools, &agent, &images::content_tag(&agent)?)
 }
 
-/// One installation of the chart.
+/// One installation of a chart.
 #[derive(Debug, Clone)]
 pub struct Release {
     /// Release name, and (by `fullnameOverride`) the name of its objects.
     pub name: String,
     /// Its namespace, made with it.
     pub namespace: String,
+    /// Its chart.
+    pub chart: PathBuf,
 }
 
 impl Release {
@@ -45,6 +61,15 @@ impl Release {
         Self {
             name: name.to_owned(),
             namespace: name.to_owned(),
+            chart: chart(),
+        }
+    }
+
+    /// A release of the server, in a namespace of the same name.
+    pub fn of_server(name: &str) -> Self {
+        Self {
+            chart: server_chart(),
+            ..Self::new(name)
         }
     }
 
@@ -56,12 +81,11 @@ impl Release {
         let file = crate::output_dir().join(format!("{}-values.json", self.name));
         std::fs::create_dir_all(crate::output_dir())?;
         write_private(&file, &values.to_string())?;
-        let chart = chart();
         let mut arguments = vec![
             "upgrade",
             "--install",
             &self.name,
-            chart.to_str().context("path is not UTF-8")?,
+            self.chart.to_str().context("path is not UTF-8")?,
             "--namespace",
             &self.namespace,
             "--create-namespace",
@@ -89,7 +113,7 @@ impl Release {
             &self.namespace,
             "--ignore-not-found",
         ]))?;
-        wait::wait_until("the agent's Pods are gone", limit, || {
+        wait::wait_until("the release's Pods are gone", limit, || {
             Ok(self.pods(cluster)?.is_empty())
         })
     }

@@ -15,6 +15,8 @@ use crate::kubernetes::{self, ApiServer};
 
 /// A name that only the cluster's DNS knows.
 const CLUSTER_NAME: &str = "kubernetes.default.svc";
+/// Namespaces of workspaces that are looked at.
+const MAX_TRIED: u32 = 20;
 
 pub(super) async fn examine(config: &Config) -> Vec<Check> {
     let (mut checks, client) = match api_server(config).await {
@@ -61,7 +63,12 @@ async fn api_server(config: &Config) -> Result<(Vec<Check>, kube::Client), Box<C
         Some(warning) => Check::failed(NAME, warning, "upgrade the cluster"),
     }];
     checks.extend(kubernetes::date(date.as_deref()).map(|date| {
-        server::clock("cluster's clock", "the API server's", date, Timestamp::now())
+        server::clock(
+            "cluster's clock",
+            "the API server's",
+            date,
+            Timestamp::now(),
+        )
     }));
     Ok((checks, client))
 }
@@ -76,14 +83,21 @@ async fn storage(client: &kube::Client, config: &Config) -> Check {
     }));
     let claim = match claim {
         Ok(claim) => claim,
-        Err(error) => return Check::failed(NAME, error.to_string(), "this is a defect of the agent"),
+        Err(error) => {
+            return Check::failed(NAME, error.to_string(), "this is a defect of the agent");
+        }
     };
     let tried = PostParams {
         dry_run: true,
         ..PostParams::default()
     };
-    let mut refusal = String::new();
+    let mut why = "it may make claims in none of its namespaces yet".to_owned();
     for namespace in places(client, config).await {
+        // Whoever reads the API server's log should find nothing refused there.
+        let may = rights::may(client, &namespace, "create", "persistentvolumeclaims").await;
+        if !may.is_ok_and(|may| may) {
+            continue;
+        }
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
         match claims.create(&tried, &claim).await {
             Ok(made) => {
@@ -98,21 +112,31 @@ async fn storage(client: &kube::Client, config: &Config) -> Check {
                     ),
                 };
             }
-            Err(error) => refusal = chain(&error),
+            Err(error) => why = chain(&error),
         }
     }
     Check::warning(
         NAME,
-        format!("whether there is a default cannot be seen with the agent's rights: {refusal}"),
+        format!("the agent cannot see whether there is a default: {why}"),
         "`kubectl get storageclass` tells: one of them has to be marked as (default)",
     )
 }
 
-/// Namespaces in which the agent may be allowed to try: its own, and one of a workspace.
+/// Namespaces in which the agent may be allowed to try: that of all workspaces, or its own and some of workspaces, which may be another
+/// agent's.
 async fn places(client: &kube::Client, config: &Config) -> Vec<String> {
+    if let Some(shared) = &config.workspaces.policy.shared_namespace {
+        return vec![shared.clone()];
+    }
     let mut places = vec![config.pod.namespace.clone()];
-    let one = ListParams::default().labels(AGENT_ID_LABEL).limit(1);
-    let found = Api::<Namespace>::all(client.clone()).list_metadata(&one).await;
-    places.extend(found.into_iter().flatten().filter_map(|it| it.metadata.name));
+    let may = rights::may(client, "", "list", "namespaces").await;
+    if may.is_ok_and(|may| may) {
+        let few = ListParams::default()
+            .labels(AGENT_ID_LABEL)
+            .limit(MAX_TRIED);
+        let namespaces = Api::<Namespace>::all(client.clone());
+        let found = namespaces.list_metadata(&few).await.into_iter().flatten();
+        places.extend(found.filter_map(|it| it.metadata.name));
+    }
     places
 }

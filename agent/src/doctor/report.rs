@@ -105,9 +105,9 @@ impl Report {
             advice,
         } in &self.0
         {
-            text += &format!("{:<4}  {name:<15} {seen}\n", verdict.word());
+            text += &format!("{:<4}  {name:<16} {seen}\n", verdict.word());
             if !advice.is_empty() {
-                text += &format!("      {:15} -> {advice}\n", "");
+                text += &format!("      {:16} -> {advice}\n", "");
             }
         }
         text
@@ -138,8 +138,8 @@ mod tests {
         ]);
         assert_eq!(
             report.text(),
-            "ok    address         grpcs://kas:443\n\
-             FAIL  token           refused\n                      -> make a new one\n"
+            "ok    address          grpcs://kas:443\n\
+             FAIL  token            refused\n                       -> make a new one\n"
         );
         assert!(report.has_failed() && !Report::of(vec![fine]).has_failed());
         assert_eq!(report.json()["checks"][1]["verdict"], "fail");

@@ -7,9 +7,9 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::{Api, PostParams};
 
 use super::report::Check;
-use crate::config::Config;
+use crate::config::{Config, Workspaces};
 use crate::kas::health::chain;
-use crate::rights::{Part, Place, RIGHTS, Right};
+use crate::rights::{Part, Place, Right, needed};
 
 /// Questions to the API server at a time.
 const CONCURRENT: usize = 8;
@@ -24,13 +24,24 @@ struct Answer {
     allowed: bool,
 }
 
-/// Asks for every right, a few at a time.
+/// Asks for every right that this agent needs, a few at a time.
+///
+/// What it needs in namespaces that it makes it gives itself, by the role that it may bind; only where there is no such role
+/// it has to be given beforehand, and everywhere.
 pub(super) async fn examine(client: &kube::Client, config: &Config) -> Vec<Check> {
-    let questions = RIGHTS
-        .iter()
+    let Workspaces { policy, role } = &config.workspaces;
+    let is_shared = policy.shared_namespace.is_some();
+    let is_asked = |right: &&Right| match right.place {
+        Place::WorkspaceNamespaces => role.is_none(),
+        // Without a role there is nothing to bind.
+        Place::Cluster => role.is_some() || right.group != "rbac.authorization.k8s.io",
+        Place::SharedNamespace | Place::OwnNamespace => true,
+    };
+    let questions = needed(is_shared, policy.allows("DevWorkspace"))
+        .filter(is_asked)
         .flat_map(|right| right.verbs.iter().map(move |verb| (right, *verb)));
     let answers: Result<Vec<Answer>, kube::Error> = stream::iter(questions)
-        .map(|(right, verb)| ask(client, right, verb, &config.pod.namespace))
+        .map(|(right, verb)| ask(client, right, verb, config))
         .buffered(CONCURRENT)
         .try_collect()
         .await;
@@ -52,12 +63,15 @@ async fn ask(
     client: &kube::Client,
     right: &Right,
     verb: &str,
-    own: &str,
+    config: &Config,
 ) -> Result<Answer, kube::Error> {
+    let Workspaces { policy, role } = &config.workspaces;
     let namespace = match right.place {
-        Place::Cluster => None,
-        Place::OwnNamespace => Some(own.to_owned()),
+        Place::Cluster | Place::WorkspaceNamespaces => None,
+        Place::SharedNamespace => policy.shared_namespace.clone(),
+        Place::OwnNamespace => Some(config.pod.namespace.clone()),
     };
+    let role = role.as_ref().filter(|_| right.only_workspace_role);
     let place = match &namespace {
         None => "everywhere".to_owned(),
         Some(namespace) => format!("in namespace {namespace}"),
@@ -69,6 +83,7 @@ async fn ask(
             resource: Some(right.resource.to_owned()),
             verb: Some(verb.to_owned()),
             namespace,
+            name: role.map(|role| role.cluster_role.clone()),
             ..ResourceAttributes::default()
         },
     )
@@ -85,7 +100,29 @@ async fn ask(
     })
 }
 
-async fn review(client: &kube::Client, attributes: ResourceAttributes) -> Result<bool, kube::Error> {
+/// Whether something of the core's group may be done in a namespace; everywhere without one.
+pub(super) async fn may(
+    client: &kube::Client,
+    namespace: &str,
+    verb: &str,
+    resource: &str,
+) -> Result<bool, kube::Error> {
+    review(
+        client,
+        ResourceAttributes {
+            resource: Some(resource.to_owned()),
+            verb: Some(verb.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ResourceAttributes::default()
+        },
+    )
+    .await
+}
+
+async fn review(
+    client: &kube::Client,
+    attributes: ResourceAttributes,
+) -> Result<bool, kube::Error> {
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(attributes),
@@ -150,14 +187,14 @@ fn judge(answers: &[Answer]) -> Vec<Check> {
             .filter(|it| it.part == part)
             .partition(|it| it.allowed);
         let missing: Vec<&str> = missing.iter().map(|it| it.text.as_str()).collect();
-        if missing.is_empty() {
-            Check::ok(name, format!("all {} that {what} need", given.len()))
-        } else if given.is_empty() {
+        if given.is_empty() {
             Check::warning(
                 name,
                 format!("none: this agent makes no {what}"),
                 format!("set {value} in the chart's values if it should"),
             )
+        } else if missing.is_empty() {
+            Check::ok(name, format!("all {} that {what} need", given.len()))
         } else {
             Check::failed(
                 name,
@@ -194,7 +231,11 @@ mod tests {
         assert_eq!(verdicts(&whole), [Verdict::Ok, Verdict::Warning]);
         let broken = judged([true, false], true);
         assert_eq!(verdicts(&broken), [Verdict::Failed, Verdict::Ok]);
-        assert!(broken[0].seen.ends_with("workspaces: list events everywhere"));
+        assert!(
+            broken[0]
+                .seen
+                .ends_with("workspaces: list events everywhere")
+        );
         let off = judged([false, false], false);
         assert_eq!(verdicts(&off), [Verdict::Warning; 2]);
     }

@@ -146,14 +146,20 @@ async fn transport(connector: &Connector, config: &Config, checks: &mut Vec<Chec
             return false;
         }
     };
-    let peer = stream.peer_addr().map_or_else(|_| "connected".to_owned(), |it| it.to_string());
+    let peer = stream
+        .peer_addr()
+        .map_or_else(|_| "connected".to_owned(), |it| it.to_string());
     checks.push(Check::ok("tcp", peer));
     if !config.kas_address.tls {
         return true;
     }
     match timely(dialer.secure(stream)).await {
         Ok(stream) => {
-            checks.push(certificate(stream.peer_certificate(), config, Timestamp::now()));
+            checks.push(certificate(
+                stream.peer_certificate(),
+                config,
+                Timestamp::now(),
+            ));
             true
         }
         Err(error) => {
@@ -168,7 +174,12 @@ async fn transport(connector: &Connector, config: &Config, checks: &mut Vec<Chec
 }
 
 async fn timely<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ASK_TIMEOUT:?}"));
+    let late = || {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {ASK_TIMEOUT:?}"),
+        )
+    };
     tokio::time::timeout(ASK_TIMEOUT, future)
         .await
         .unwrap_or_else(|_| Err(late()))
@@ -192,7 +203,11 @@ fn certificate(shown: Option<&CertificateDer<'_>>, config: &Config, now: Timesta
     };
     let seen = format!("the server's certificate is trusted, until {ends}");
     if ends.duration_since(now) < EXPIRES_SOON {
-        return Check::warning(NAME, seen, "renew it on the server; its files are read again by themselves");
+        return Check::warning(
+            NAME,
+            seen,
+            "renew it on the server; its files are read again by themselves",
+        );
     }
     Check::ok(NAME, seen)
 }
@@ -222,7 +237,11 @@ async fn service(connector: &Connector, config: &Config) -> Vec<Check> {
             |text| Check::warning("versions", text, "they may be one minor version apart"),
         )
     }));
-    checks.extend(opened.date.map(|date| clock("clock", "the server's", date, Timestamp::now())));
+    checks.extend(
+        opened
+            .date
+            .map(|date| clock("clock", "the server's", date, Timestamp::now())),
+    );
     checks
 }
 

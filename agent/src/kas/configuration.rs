@@ -10,9 +10,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{Client, Opened};
 use super::health::{Health, chain};
 use super::registration::Presence;
+use super::{Client, Opened};
 use crate::backoff::Delays;
 use crate::config::{Keepalive, VERSION};
 use crate::configuration::Configuration;

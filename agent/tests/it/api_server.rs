@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -30,12 +30,34 @@ pub(crate) struct ApiServer {
     pub(crate) lines: watch::Sender<String>,
     /// The number of requests whose client is still there.
     pub(crate) open: watch::Receiver<usize>,
+    /// What it answers `agent doctor`.
+    pub(crate) offer: Arc<Mutex<Offer>>,
+}
+
+/// What a cluster has for an agent.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) version: &'static str,
+    /// Verbs and resources, as `get pods`, that the agent may not.
+    pub(crate) denied: Vec<&'static str>,
+    pub(crate) storage_class: Option<&'static str>,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self {
+            version: "v1.33.1",
+            denied: Vec::new(),
+            storage_class: Some("standard"),
+        }
+    }
 }
 
 #[derive(Clone)]
 struct State {
     lines: watch::Sender<String>,
     open: watch::Sender<usize>,
+    offer: Arc<Mutex<Offer>>,
 }
 
 impl ApiServer {
@@ -46,7 +68,9 @@ impl ApiServer {
         let state = State {
             lines: watch::Sender::new(String::new()),
             open: watch::Sender::new(0),
+            offer: Arc::default(),
         };
+        let offer = Arc::clone(&state.offer);
         let lines = state.lines.clone();
         let open = state.open.subscribe();
         tokio::spawn(async move {
@@ -73,6 +97,7 @@ impl ApiServer {
             address,
             lines,
             open,
+            offer,
         }
     }
 }
@@ -98,8 +123,31 @@ async fn answer(request: Request<Incoming>, state: State) -> Response<Body> {
     match request.uri().path() {
         "/version" => whole(
             StatusCode::OK,
-            &json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1", "platform": "linux/amd64"}),
+            &json!({
+                "major": "1", "minor": "33", "platform": "linux/amd64",
+                "gitVersion": state.offer.lock().unwrap().version,
+            }),
         ),
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
+            let mut review = posted(request).await;
+            let asked = &review["spec"]["resourceAttributes"];
+            let word = |name: &str| asked[name].as_str().unwrap().to_owned();
+            let asked = format!("{} {}", word("verb"), word("resource"));
+            let offer = state.offer.lock().unwrap();
+            let is_allowed = !offer.denied.iter().any(|it| *it == asked);
+            review["status"] = json!({ "allowed": is_allowed });
+            whole(StatusCode::CREATED, &review)
+        }
+        "/api/v1/namespaces/ns/persistentvolumeclaims"
+            if request
+                .uri()
+                .query()
+                .is_some_and(|it| it.contains("dryRun=All")) =>
+        {
+            let mut claim = posted(request).await;
+            claim["spec"]["storageClassName"] = json!(state.offer.lock().unwrap().storage_class);
+            whole(StatusCode::CREATED, &claim)
+        }
         "/watch" => {
             let lines = tokio_stream::wrappers::WatchStream::from_changes(state.lines.subscribe());
             let frames = lines.map(move |line| {
@@ -128,6 +176,11 @@ async fn answer(request: Request<Incoming>, state: State) -> Response<Body> {
         "/exec" if request.headers().contains_key(header::UPGRADE) => upgrade(request, open),
         _ => echo(request).await,
     }
+}
+
+async fn posted(request: Request<Incoming>) -> serde_json::Value {
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&body).unwrap()
 }
 
 /// Tells what was asked.

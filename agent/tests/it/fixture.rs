@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use agent::app::Agent;
 use agent::config::{
-    ClusterAccess, Config, KasTls, Keepalive, LogFormat, Pod, Secret, TokenSource,
+    ClusterAccess, Config, KasTls, Keepalive, LogFormat, Pod, Secret, TokenSource, Workspaces,
 };
 use agent::module::Module;
 use agent::telemetry::LogLevels;
@@ -119,6 +119,7 @@ impl Cluster {
                 service_account: None,
             },
             user_access: None,
+            workspaces: Workspaces::default(),
             max_tunnels: 500,
             keepalive: Keepalive::default(),
             drain_timeout: Duration::from_secs(10),

@@ -25,7 +25,7 @@ use proto::prototool::{self, KeyValues, Values};
 use proto::remote_development::rpc::remote_development_server::{
     RemoteDevelopment, RemoteDevelopmentServer,
 };
-use proto::remote_development::rpc::{ReconcileRequest, ReconcileResponse};
+use proto::remote_development::rpc::{ReconcileRequest, ReconcileResponse, reconcile_response};
 use proto::reverse_tunnel::rpc::reverse_tunnel_server::{ReverseTunnel, ReverseTunnelServer};
 use proto::reverse_tunnel::rpc::{
     CloseSend, ConnectRequest, ConnectResponse, RequestInfo, connect_request, connect_response,
@@ -60,6 +60,8 @@ pub(crate) struct Script {
     /// It knows our own reconcile.
     speaks_typed: AtomicBool,
     typed: mpsc::UnboundedSender<ReconcileRequest>,
+    /// Says something on the open reconcile stream.
+    says: Mutex<Option<mpsc::UnboundedSender<ReconcileResponse>>>,
 }
 
 /// A request of a module to GitLab, to be answered.
@@ -157,6 +159,7 @@ impl Kas {
             asked,
             speaks_typed: AtomicBool::new(false),
             typed,
+            says: Mutex::default(),
         });
         let mut kas = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -207,7 +210,19 @@ impl Kas {
         within("a request to GitLab", next).await.unwrap()
     }
 
-    /// Knows our own reconcile from now on, and answers nothing there.
+    /// Says something on the open reconcile stream.
+    pub(crate) fn say(&self, message: reconcile_response::Message) {
+        let says = self.script.says.lock().unwrap();
+        let response = ReconcileResponse {
+            message: Some(message),
+        };
+        says.as_ref()
+            .expect("a stream is open")
+            .send(response)
+            .unwrap();
+    }
+
+    /// Knows our own reconcile from now on, and says nothing there by itself.
     pub(crate) fn speak_typed(&self) {
         self.script.speaks_typed.store(true, Ordering::Relaxed);
     }
@@ -405,15 +420,16 @@ impl RemoteDevelopment for Service {
         }
         let script = Arc::clone(&self.0);
         let mut requests = request.into_inner();
-        let silence = async move {
+        let (says, said) = mpsc::unbounded_channel();
+        *script.says.lock().unwrap() = Some(says);
+        tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 let _ = script.typed.send(request);
             }
-        };
-        let silence = futures::stream::once(silence);
-        Ok(Response::new(
-            silence.filter_map(|()| std::future::ready(None)).boxed(),
-        ))
+            *script.says.lock().unwrap() = None;
+        });
+        let said = tokio_stream::wrappers::UnboundedReceiverStream::new(said);
+        Ok(Response::new(said.map(Ok).boxed()))
     }
 }
 

@@ -9,10 +9,14 @@
 mod api_server;
 mod calls;
 mod connection;
+mod doctor;
 mod fixture;
 mod gitlab;
+mod hostile;
 mod kas;
 mod modules;
 mod objects;
 mod program;
+mod proxy;
+mod rights;
 mod stopping;

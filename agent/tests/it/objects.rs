@@ -38,6 +38,14 @@ struct State {
     log: Vec<(&'static str, Key, Value)>,
     /// Methods and paths of what changed something, leases apart.
     writes: Vec<String>,
+    /// Paths of what was read.
+    reads: Vec<String>,
+    /// What was applied, as it came.
+    bodies: Vec<String>,
+    /// By method and plural: with which status and message a request is refused.
+    refusals: BTreeMap<(String, String), (u16, String)>,
+    /// What is described of the API of DevWorkspaces.
+    description: Value,
 }
 
 impl State {
@@ -84,6 +92,10 @@ impl State {
     }
 }
 
+#[allow(
+    dead_code,
+    reason = "two programs of tests have this file, and each uses a part"
+)]
 impl Objects {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -144,6 +156,52 @@ impl Objects {
         self.state.lock().unwrap().writes.clone()
     }
 
+    /// Paths of what was read so far.
+    pub(crate) fn reads(&self) -> Vec<String> {
+        self.state.lock().unwrap().reads.clone()
+    }
+
+    /// What was applied so far, as it came.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        self.state.lock().unwrap().bodies.clone()
+    }
+
+    /// Takes an object away, as its namespace's administrator would.
+    pub(crate) fn remove(&self, plural: &str, namespace: &str, name: &str) {
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.change(|state| state.remove(&key));
+    }
+
+    /// Whether the agent has bound its role in a namespace: all that this server knows of rights.
+    fn review(&self, body: &Value) -> Response<Body> {
+        let attributes = &body["spec"]["resourceAttributes"];
+        let namespace = attributes["namespace"].as_str().unwrap_or_default();
+        let state = self.state.lock().unwrap();
+        let allowed = state
+            .objects
+            .keys()
+            .any(|key| key.0 == "rolebindings" && key.1 == namespace);
+        whole(201, &json!({"status": {"allowed": allowed}}))
+    }
+
+    /// Refuses requests of a method to a kind.
+    pub(crate) fn refuse(&self, method: &str, plural: &str, code: u16, message: &str) {
+        let key = (method.to_owned(), plural.to_owned());
+        let refusal = (code, message.to_owned());
+        self.state.lock().unwrap().refusals.insert(key, refusal);
+    }
+
+    /// Refuses none to this kind.
+    pub(crate) fn refuse_no_more(&self, plural: &str) {
+        let refusals = &mut self.state.lock().unwrap().refusals;
+        refusals.retain(|(_, refused), _| refused != plural);
+    }
+
+    /// What is answered to whom asks what DevWorkspaces look like.
+    pub(crate) fn describe(&self, description: Value) {
+        self.state.lock().unwrap().description = description;
+    }
+
     /// What a controller would say of a Deployment that is there.
     pub(crate) fn set_deployment(&self, name: &str, available: u64, progressing: &str) {
         let namespace = format!("gl-rd-ns-{name}");
@@ -171,6 +229,9 @@ impl Objects {
                 &json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}),
             );
         }
+        if path == "/openapi/v3/apis/workspace.devfile.io/v1alpha2" {
+            return whole(200, &self.state.lock().unwrap().description);
+        }
         let Some((plural, namespace, name)) = target(&path) else {
             return status(404);
         };
@@ -194,11 +255,26 @@ impl Objects {
         let Ok(body) = body.collect().await else {
             return status(400);
         };
-        let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+        let body = body.to_bytes();
+        if parts.method == Method::PATCH {
+            let text = String::from_utf8_lossy(&body).into_owned();
+            self.state.lock().unwrap().bodies.push(text);
+        }
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if plural == "selfsubjectaccessreviews" {
+            return self.review(&body);
+        }
         let key = (plural.clone(), namespace, name);
-        if parts.method != Method::GET && plural != "leases" {
+        if parts.method == Method::GET {
+            self.state.lock().unwrap().reads.push(path);
+        } else if plural != "leases" {
             let write = format!("{} {path}", parts.method);
             self.state.lock().unwrap().writes.push(write);
+        }
+        let asked = (parts.method.to_string(), plural.clone());
+        let refusal = self.state.lock().unwrap().refusals.get(&asked).cloned();
+        if let Some((code, message)) = refusal {
+            return refused(code, &message);
         }
         match parts.method {
             Method::GET if key.2.is_empty() => match query.get("watch") {
@@ -325,10 +401,14 @@ fn whole(code: u16, body: &Value) -> Response<Body> {
 }
 
 fn status(code: u16) -> Response<Body> {
+    refused(code, "no")
+}
+
+fn refused(code: u16, message: &str) -> Response<Body> {
     whole(
         code,
         &json!({
-            "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": "", "message": "no",
+            "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": "", "message": message,
         }),
     )
 }

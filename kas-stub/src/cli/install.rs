@@ -71,7 +71,10 @@ pub(super) fn script(
     } = chart;
     let namespace = namespace.clone().unwrap_or_else(|| format!("agent-{name}"));
     let values = values(name, server, image.as_deref())?;
-    let make_token = format!("{command} agent token create {name}{}", client_flags(client));
+    let make_token = format!(
+        "{command} agent token create {name}{}",
+        client_flags(client)
+    );
     let (chart, namespace) = (quoted(chart), quoted(&namespace));
     Ok(format!(
         "# Installs agent {name}: for a shell with kubectl and Helm on its cluster.
@@ -110,7 +113,8 @@ fn values(name: &str, server: &Value, image: Option<&str>) -> anyhow::Result<Str
 /// How the server is reached, as this command was told.
 fn client_flags(client: &ClientArgs) -> String {
     let path = |path: &Option<std::path::PathBuf>| {
-        path.as_ref().map(|path| path.to_string_lossy().into_owned())
+        path.as_ref()
+            .map(|path| path.to_string_lossy().into_owned())
     };
     let flags = match &client.server {
         Some(server) => vec![

@@ -15,8 +15,8 @@ use serde_saphyr::{Location, Spanned};
 const MAX_BYTES: u64 = 1024 * 1024;
 /// How much of another key a wrong one may be, so that it is taken for a slip.
 const SIMILAR: f64 = 0.8;
-/// Flags that say something about the command line.
-const NO_KEYS: [&str; 3] = ["config", "help", "version"];
+/// Flags that say something about the command line, and one that no server of people's is to have.
+const NO_KEYS: [&str; 4] = ["clock-ahead-file", "config", "help", "version"];
 
 /// Why the file is not used.
 #[derive(Debug, thiserror::Error)]
@@ -260,9 +260,9 @@ mod tests {
             .collect();
         with_defaults(&uncommented, serve()).unwrap();
         for key in serve().get_arguments().filter_map(Arg::get_long) {
-            let named = uncommented.lines().any(|line| {
-                line.split_once(':').is_some_and(|(name, _)| name == key)
-            });
+            let named = uncommented
+                .lines()
+                .any(|line| line.split_once(':').is_some_and(|(name, _)| name == key));
             assert!(named || NO_KEYS.contains(&key), "{key} is not in it");
         }
         parsed(EXAMPLE, &[]);

@@ -181,7 +181,9 @@ async fn unpack(backup: &Path, staged: &Path) -> Result<Vec<(&'static str, Vec<u
         path: backup.to_owned(),
         problem,
     };
-    let mut copy = open(staged).await.map_err(|_| Error::NoBackup(backup.to_owned()))?;
+    let mut copy = open(staged)
+        .await
+        .map_err(|_| Error::NoBackup(backup.to_owned()))?;
     let sound = sqlx::query("PRAGMA integrity_check(1)")
         .fetch_one(&mut copy)
         .await

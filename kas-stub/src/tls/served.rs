@@ -172,7 +172,9 @@ fn present(files: &Files, content: Content) -> Result<Present> {
         source,
     };
     let provider = CryptoProvider::get_default().ok_or_else(|| {
-        unusable(rustls::Error::General("no cryptography is installed".into()))
+        unusable(rustls::Error::General(
+            "no cryptography is installed".into(),
+        ))
     })?;
     // Refuses a key that is not the certificate's.
     let certified = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;

@@ -11,7 +11,7 @@ use super::{
     decide::{self, Decision},
     events::Step,
     index::Entry,
-    limits::{self, Rules},
+    limits::Rules,
     settings::{RenderedWith, applies},
     to_json,
     workspace::{FailureSeen, NotApplied, Workspace},
@@ -100,7 +100,8 @@ impl Workspaces {
                     continue;
                 };
                 // As it is now: somebody may just have started it.
-                let Some(change) = limits::due(&workspace.life, &rules, now) else {
+                let next = this.next_change(&workspace, &rules);
+                let Some(change) = next.filter(|it| it.at <= now) else {
                     continue;
                 };
                 tracing::info!(workspace = %workspace.name, desired = ?change.state, reason = change.reason, "time limit");
@@ -120,7 +121,8 @@ impl Workspaces {
             let Some(workspace) = this.by_id(&id) else {
                 return Ok(());
             };
-            if !is_behind(&workspace, &good) {
+            let settings = this.rendered_now(workspace.agent_id, &good);
+            if !is_behind(&workspace, &good, &settings) {
                 return Ok(());
             }
             let now = this.clock.now();
@@ -138,7 +140,9 @@ impl Workspaces {
         wished: Option<Decision>,
         now: Timestamp,
     ) -> Result<Change> {
-        let settings = RenderedWith::of(good);
+        let settings = self
+            .rendered_now(workspace.agent_id, good)
+            .of_class(workspace.class.as_deref());
         let content = match self.content(&workspace.id).await {
             Ok(content) => content,
             Err(error @ (Error::Corrupt { .. } | Error::Missing(_))) => {
@@ -285,8 +289,8 @@ impl Change {
     }
 }
 
-/// Whether a changed file is to reach the workspace now.
-pub(super) fn is_behind(workspace: &Workspace, good: &Good) -> bool {
+/// Whether a changed file, which would be rendered with these settings, is to reach the workspace now.
+pub(super) fn is_behind(workspace: &Workspace, good: &Good, settings: &RenderedWith) -> bool {
     let life = &workspace.life;
     if applies(good) != ApplyChanges::Now
         || life.desired == DesiredState::Terminated
@@ -294,7 +298,7 @@ pub(super) fn is_behind(workspace: &Workspace, good: &Good) -> bool {
     {
         return false;
     }
-    let settings = RenderedWith::of(good);
+    let settings = settings.of_class(workspace.class.as_deref());
     let has = |known: Option<&RenderedWith>| known.is_some_and(|it| it.is_same(&settings));
     !has(workspace.rendered_with.as_ref())
         && !has(workspace.not_applied.as_ref().map(|it| &it.settings))

@@ -63,14 +63,15 @@ impl Keeper {
         let mut changes = self.workspaces.changes();
         let mut files = self.configurations.changes();
         let (mut is_first, mut failed) = (true, false);
+        let mut has_files = true;
         loop {
-            let has_files = files.has_changed().unwrap_or(true);
+            has_files |= files.has_changed().unwrap_or(true);
             // Seen before it is looked, so that a change in between wakes us again.
             changes.borrow_and_update();
             files.borrow_and_update();
             // Before the files are looked at: what is due is judged by a file no older than that.
             let now = clock.now();
-            let behind = if is_first || has_files || failed {
+            let behind = if std::mem::take(&mut has_files) || failed {
                 self.look_at_files(failed)
             } else {
                 Vec::new()
@@ -94,7 +95,8 @@ impl Keeper {
                 () = next => {}
                 // The senders are ours.
                 _ = changes.changed(), if !failed => {}
-                _ = files.changed(), if !failed => {}
+                // Waiting has seen it already.
+                _ = files.changed(), if !failed => has_files = true,
             }
         }
     }
@@ -119,9 +121,10 @@ impl Keeper {
                 .workspaces
                 .rules(agent.id, agent.name.as_str(), good.clone());
             self.agents.insert(agent.id, Arc::new(rules));
+            let now = self.workspaces.rendered_now(agent.id, &good);
             for workspace in self.workspaces.of_agent(agent.id) {
                 self.look_at(&workspace.id);
-                if is_behind(&workspace, &good) {
+                if is_behind(&workspace, &good, &now) {
                     behind.push((workspace.id.clone(), good.clone()));
                 }
             }
@@ -143,7 +146,7 @@ impl Keeper {
     fn next_change(&self, id: &str) -> Option<NextChange> {
         let workspace = self.workspaces.by_id(id)?;
         let rules = self.agents.get(&workspace.agent_id)?;
-        limits::next_change(&workspace.life, rules)
+        self.workspaces.next_change(&workspace, rules)
     }
 
     /// Says once, after a start, what would have been terminated already.

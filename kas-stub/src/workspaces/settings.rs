@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::configuration::{Good, NO_COMMIT};
 
+/// Before the name of a class: each is a field of its own, since a workspace is of one.
+const CLASSES: &str = "classes.";
 /// Bytes of a hash that are kept: it is compared, not defended.
 const HASH_BYTES: usize = 8;
 
@@ -43,6 +45,21 @@ impl RenderedWith {
         }
     }
 
+    /// What of it a workspace of this class is rendered with.
+    pub(crate) fn of_class(&self, class: Option<&str>) -> Self {
+        let is_of = |name: &str| {
+            name.strip_prefix(CLASSES)
+                .is_none_or(|it| Some(it) == class)
+        };
+        let fields = self.fields.iter().filter(|(name, _)| is_of(name));
+        Self {
+            commit: self.commit.clone(),
+            fields: fields
+                .map(|(name, hash)| (name.clone(), hash.clone()))
+                .collect(),
+        }
+    }
+
     /// Whether the settings are the same, be it by another commit.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.fields == other.fields
@@ -61,16 +78,19 @@ impl RenderedWith {
     }
 }
 
-/// How a workspace stands to the file as it is now.
-pub(crate) fn against(rendered: Option<&RenderedWith>, good: &Good) -> Against {
-    let now = RenderedWith::of(good);
+/// How a workspace stands to the file, with which it would be rendered so now.
+pub(crate) fn against(
+    rendered: Option<&RenderedWith>,
+    now: &RenderedWith,
+    applies: ApplyChanges,
+) -> Against {
     Against {
         commit: rendered
             .map(|it| it.commit.clone())
             .filter(|it| it != NO_COMMIT),
-        current: rendered.is_some_and(|it| it.is_same(&now)),
-        differs: rendered.map_or_else(Vec::new, |it| it.differs(&now)),
-        applies: applies(good),
+        current: rendered.is_some_and(|it| it.is_same(now)),
+        differs: rendered.map_or_else(Vec::new, |it| it.differs(now)),
+        applies,
     }
 }
 
@@ -133,8 +153,10 @@ fn fields(settings: &RemoteDevelopment) -> BTreeMap<String, String> {
         image_pull_secrets,
         annotations,
         labels,
-        classes,
     );
+    for class in classes {
+        fields.insert(format!("{CLASSES}{}", class.name), hash(&class.resources));
+    }
     fields
 }
 
@@ -152,7 +174,7 @@ mod tests {
     use std::sync::Arc;
 
     use jiff::Timestamp;
-    use model::configuration::ConfigurationFile;
+    use model::configuration::{Class, ConfigurationFile, ResourceAmounts, Resources};
 
     use super::*;
 
@@ -175,7 +197,7 @@ mod tests {
             settings.labels.insert("team".into(), value.into());
         };
         let before = RenderedWith::of(&good("1", |it| label(it, "a")));
-        let differs = |now: Good| against(Some(&before), &now);
+        let differs = |now: Good| against(Some(&before), &RenderedWith::of(&now), applies(&now));
         let same = differs(good("2", |it| {
             label(it, "a");
             it.workspaces_quota = Some(1);
@@ -203,12 +225,41 @@ mod tests {
     }
 
     #[test]
+    fn of_the_classes_only_the_workspaces_own_makes_a_difference() {
+        let class = |name: &str, cpu: &str| Class {
+            name: name.into(),
+            resources: Resources {
+                limits: ResourceAmounts {
+                    cpu: Some(cpu.into()),
+                    memory: None,
+                },
+                requests: ResourceAmounts::default(),
+            },
+        };
+        let of = |cpus: [&str; 2]| {
+            RenderedWith::of(&good("1", |it| {
+                it.classes = vec![class("small", cpus[0]), class("large", cpus[1])];
+            }))
+        };
+        let (before, after) = (of(["1", "8"]), of(["1", "16"]));
+        for (name, expected) in [
+            (None, vec![]),
+            (Some("small"), vec![]),
+            (Some("large"), vec!["classes.large"]),
+        ] {
+            let differs = before.of_class(name).differs(&after.of_class(name));
+            assert_eq!(differs, expected);
+        }
+    }
+
+    #[test]
     fn what_was_made_before_this_was_kept_is_not_current() {
-        let unknown = against(None, &good("1", |_| {}));
+        let now = RenderedWith::of(&good("1", |_| {}));
+        let unknown = against(None, &now, ApplyChanges::Now);
         assert_eq!(unknown.commit, None);
         assert!(!unknown.current && unknown.differs.is_empty());
         let without_file = RenderedWith::of(&good(NO_COMMIT, |_| {}));
-        let shown = against(Some(&without_file), &good("1", |_| {}));
+        let shown = against(Some(&without_file), &now, ApplyChanges::Now);
         assert_eq!((shown.commit, shown.current), (None, true));
     }
 }

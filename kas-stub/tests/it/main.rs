@@ -9,12 +9,15 @@
 mod agent;
 mod agents;
 mod api;
+mod certificates;
 mod git;
 mod imports;
 mod json;
 mod life;
 mod lingering;
+mod people;
 mod proxy;
+mod rights;
 mod settings;
 mod stop;
 mod support;

@@ -96,18 +96,30 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_programs_write_them() {
-        for text in [
-            "1.33",
-            "v1.33.4",
-            "v1.33.4+k3s1",
-            "1.33+",
-            "v1.33.0-rc.1",
-        ] {
+        for text in ["1.33", "v1.33.4", "v1.33.4+k3s1", "1.33+", "v1.33.0-rc.1"] {
             assert_eq!(text.parse(), Ok(OLDEST_KUBERNETES), "{text}");
         }
         for text in ["", "v", "1", "1.x", "x.1", "unknown"] {
             assert_eq!(text.parse::<Version>(), Err(NoVersion), "{text}");
         }
+    }
+
+    #[test]
+    fn charts_readme_and_test_cluster_say_the_same() {
+        for chart in [
+            include_str!("../../../deploy/charts/agent/Chart.yaml"),
+            include_str!("../../../deploy/charts/kas-stub/Chart.yaml"),
+        ] {
+            let line = format!("kubeVersion: \">={OLDEST_KUBERNETES}.0-0\"");
+            assert!(chart.contains(&line), "{line} is not in\n{chart}");
+        }
+        let readme = include_str!("../../../README.md");
+        let line =
+            format!("Kubernetes {OLDEST_KUBERNETES} or newer (tried with {TESTED_KUBERNETES})");
+        assert!(readme.contains(&line), "{line}");
+        let cluster = include_str!("../../../tests/cluster/testcluster/go.mod");
+        let line = format!("k8s.io/kubernetes v{TESTED_KUBERNETES}.");
+        assert!(cluster.contains(&line), "{line}");
     }
 
     #[test]

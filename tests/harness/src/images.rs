@@ -3,6 +3,7 @@
 mod base;
 mod editor;
 mod on_demand;
+mod server;
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,6 +22,7 @@ pub use base::ensure_base;
 pub use editor::{EDITOR, editor, editor_archive};
 pub use on_demand::{Filling, TOOLS, stand_in, tools_image};
 pub(crate) use on_demand::{Program, on_demand_folder, program_image};
+pub use server::{server_archive, server_image};
 
 /// Packed images that stay in the cache; the oldest go first.
 const KEPT_IMAGES: usize = 24;

@@ -83,6 +83,15 @@ pub(crate) fn toolbox() -> Result<PathBuf> {
     go_program(&TOOLBOX)
 }
 
+/// Helm alone, for charts without a cluster.
+///
+/// # Errors
+/// When it does not build.
+pub fn helm() -> Result<PathBuf> {
+    let _lock = lock()?;
+    go_program(&HELM)
+}
+
 /// A small program around the Go library for devfiles.
 ///
 /// # Errors

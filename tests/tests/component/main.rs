@@ -7,13 +7,17 @@ mod access;
 mod calls;
 mod client;
 mod clusters;
+mod devworkspaces;
 mod fake_api;
 mod faults;
 mod git;
 mod gitlab_json;
 #[path = "../../../agent/tests/it/objects.rs"]
+#[allow(dead_code, reason = "the agent's own tests look closer")]
 mod objects;
+mod people;
 mod relay;
+mod restore;
 mod rig;
 mod transport;
 mod troubles;

@@ -38,7 +38,7 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Feed the crate devfile generated texts; needs a nightly compiler
     Fuzz(fuzz::FuzzArgs),
-    /// Build the agent's image, as an archive for a registry of your own
+    /// Build the agent's image, or another one, as an archive for a registry of your own
     Image(image::ImageArgs),
     /// The test cluster by hand
     Cluster(cluster::ClusterArgs),

@@ -41,7 +41,7 @@ enum Part {
     Deny,
     /// Unit and component tests: no network, no root
     Unit,
-    /// The chart by Helm's own lint
+    /// The charts by Helm's own lint
     Chart,
     /// On the cluster, through the real chart, Helm and kubectl: needs root
     E2e,
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
             Part::Unit => report.part("unit and component tests", || {
                 cargo::show(&mut cargo::cargo(&["test", "--workspace", "--quiet"]))
             }),
-            Part::Chart => report.part("chart", chart),
+            Part::Chart => report.part("charts", charts),
             Part::E2e => end_to_end(&mut report, arguments),
         };
     }
@@ -87,25 +87,27 @@ fn clippy() -> Result<()> {
     ]))
 }
 
-fn chart() -> Result<()> {
+fn charts() -> Result<()> {
     let tools = Tools::ensure()?;
-    let chart = tests::release::chart();
-    let values = chart.join("ci/lint-values.yaml");
-    let values = text(&values)?;
-    for arguments in [
-        ["lint", "--strict"].as_slice(),
-        &["lint", "--strict", "--values", values],
-        // The oldest Kubernetes that the chart says it fits.
-        &[
-            "template",
-            "chart",
-            "--kube-version",
-            "1.33.0",
-            "--values",
-            values,
-        ],
-    ] {
-        step::run(Command::new(&tools.helm).args(arguments).arg(&chart))?;
+    for chart in [tests::release::chart(), tests::release::server_chart()] {
+        let values = chart.join("ci/lint-values.yaml");
+        let values = text(&values)?;
+        // The oldest Kubernetes that the charts say they fit.
+        let oldest = format!("{}.0", model::version::OLDEST_KUBERNETES);
+        for arguments in [
+            ["lint", "--strict"].as_slice(),
+            &["lint", "--strict", "--values", values],
+            &[
+                "template",
+                "chart",
+                "--kube-version",
+                &oldest,
+                "--values",
+                values,
+            ],
+        ] {
+            step::run(Command::new(&tools.helm).args(arguments).arg(&chart))?;
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::guard::Policy;
 
 const AGENT: i64 = 7;
 
@@ -89,7 +90,9 @@ fn both_inventories_become_one_set_that_the_reconciler_takes() {
     let Content::Objects(objects) = content else {
         unreachable!()
     };
-    let desired = desired.with_objects(AGENT, objects).unwrap();
+    let desired = desired
+        .with_objects(AGENT, &Policy::default(), objects)
+        .unwrap();
     assert_eq!(desired.objects.len(), 3);
     let shared = Some("gl-rd-ns-one".to_owned());
     let (desired, _) = take(&mut Book::new(AGENT, shared), all());
@@ -149,7 +152,9 @@ fn pull_secrets_are_part_of_the_workspace_until_they_are_gone_or_cannot_be_read(
     let Content::Objects(objects) = content else {
         unreachable!()
     };
-    desired.with_objects(AGENT, objects).unwrap();
+    desired
+        .with_objects(AGENT, &Policy::default(), objects)
+        .unwrap();
     let mut unread = info(DesiredState::Running, vec![]);
     unread.pull_secrets = None;
     assert_eq!(book.take(unread, false).unwrap().1, Content::Unchanged);
@@ -215,7 +220,11 @@ fn another_agents_objects_are_refused() {
     let Content::Objects(objects) = content else {
         panic!("{content:?}");
     };
-    assert!(desired.with_objects(AGENT, objects).is_err());
+    assert!(
+        desired
+            .with_objects(AGENT, &Policy::default(), objects)
+            .is_err()
+    );
 }
 
 proptest! {
@@ -253,7 +262,7 @@ proptest! {
         documents.push(odd);
         let (desired, content) = take(&mut Book::new(AGENT, None), documents);
         if let Content::Objects(objects) = content {
-            let _ = desired.with_objects(AGENT, objects);
+            let _ = desired.with_objects(AGENT, &Policy::default(), objects);
         }
     }
 }

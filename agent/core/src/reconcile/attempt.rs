@@ -96,6 +96,10 @@ impl Attempt {
     /// Objects to read before planning: they were being deleted, and may be gone by now.
     #[must_use]
     pub fn to_look_at(&self) -> Vec<ObjectKey> {
+        // What is left in a namespace that goes is the namespace controller's.
+        if self.observed.namespace == NamespaceSeen::Terminating {
+            return Vec::new();
+        }
         let is_dying = |(_, seen): &(&ObjectKey, &Seen)| **seen == Seen::Terminating;
         self.observed
             .objects
@@ -103,6 +107,16 @@ impl Attempt {
             .filter(is_dying)
             .map(|(key, _)| key.clone())
             .collect()
+    }
+
+    /// Whether the workspace's namespace is there, with its mark where it is its own.
+    #[must_use]
+    pub fn has_namespace(&self) -> bool {
+        let marked = match self.desired.own_namespace {
+            true => Marked::Ours,
+            false => Marked::Foreign,
+        };
+        self.observed.namespace == NamespaceSeen::Present(marked)
     }
 
     /// What to do next; `None` when there is nothing (more) to do now.

@@ -1,6 +1,6 @@
 //! What the server wants, checked before anything is planned with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{DesiredState, WorkspaceName};
@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::inventory::{
     AGENT_ID_LABEL, Inventory, OWNING_INVENTORY_ANNOTATION, ObjectKey, WORKSPACE_ID_ANNOTATION,
 };
-use super::kind::kind_of;
+use super::kind::{Kind, kind_of};
+use crate::guard::{self, Owner, Policy, Violation};
 
 /// The most objects one workspace may have.
 pub const MAX_OBJECTS: usize = 200;
@@ -94,6 +95,19 @@ pub enum RejectReason {
         /// What it says.
         api_version: String,
     },
+    /// It says what a workspace's object may not say.
+    #[error("{kind} {name}: {}", told(.violations))]
+    Guarded {
+        /// Kind.
+        kind: String,
+        /// Name.
+        name: String,
+        /// All of it, the first first.
+        violations: Vec<Violation>,
+    },
+    /// The set of objects lacks something.
+    #[error("{0}")]
+    Set(Violation),
     /// Too many objects.
     #[error("{0} objects; a workspace may have at most {MAX_OBJECTS}")]
     TooMany(usize),
@@ -104,14 +118,22 @@ pub enum RejectReason {
     TooLarge,
 }
 
+fn told(violations: &[Violation]) -> String {
+    let told: Vec<_> = violations.iter().map(Violation::to_string).collect();
+    told.join("; ")
+}
+
 impl DesiredWorkspace {
     /// Checks a list of objects (each with its hash) and makes them the workspace's of the agent `agent_id`.
+    ///
+    /// What is kept of an object, and applied, is what was judged: written anew, with what it left out.
     ///
     /// # Errors
     /// The first thing that may not be applied. A workspace that is rejected is left as it is.
     pub fn with_objects(
         mut self,
         agent_id: i64,
+        policy: &Policy,
         objects: impl IntoIterator<Item = (String, Arc<str>)>,
     ) -> Result<Self, RejectReason> {
         let marks = [
@@ -124,6 +146,7 @@ impl DesiredWorkspace {
             ("labels", AGENT_ID_LABEL, agent_id.to_string()),
         ];
         let mut bytes = 0;
+        let mut bodies: Vec<(ObjectKey, &'static Kind, Value)> = Vec::new();
         for (hash, text) in objects {
             bytes += text.len();
             if text.len() > MAX_OBJECT_BYTES || bytes > MAX_WORKSPACE_BYTES {
@@ -163,18 +186,45 @@ impl DesiredWorkspace {
             if self.objects.contains_key(&key) {
                 return Err(RejectReason::Twice(key));
             }
-            self.objects.insert(
-                key,
-                DesiredObject {
-                    hash,
-                    body: Some(text),
-                },
-            );
+            self.objects
+                .insert(key.clone(), DesiredObject { hash, body: None });
             if self.objects.len() > MAX_OBJECTS {
                 return Err(RejectReason::TooMany(self.objects.len()));
             }
+            bodies.push((key, kind, body));
         }
+        self.guard(policy, bodies)?;
         Ok(self)
+    }
+
+    fn guard(
+        &mut self,
+        policy: &Policy,
+        bodies: Vec<(ObjectKey, &'static Kind, Value)>,
+    ) -> Result<(), RejectReason> {
+        let name_of = |key: &ObjectKey| (key.kind.clone(), key.name.clone());
+        let objects: BTreeSet<_> = self.objects.keys().map(name_of).collect();
+        let owner = Owner {
+            id: &self.id,
+            name: self.name.as_str(),
+            shares_namespace: !self.own_namespace,
+            objects: &objects,
+        };
+        guard::check_set(owner, policy).map_err(RejectReason::Set)?;
+        for (key, kind, mut body) in bodies {
+            guard::fill(&mut body, kind.kind, policy);
+            if let Err(violations) = guard::check(&body, kind, owner, policy) {
+                return Err(RejectReason::Guarded {
+                    kind: key.kind,
+                    name: key.name,
+                    violations,
+                });
+            }
+            if let Some(object) = self.objects.get_mut(&key) {
+                object.body = Some(body.to_string().into());
+            }
+        }
+        Ok(())
     }
 
     /// The server says that what the inventory records is what should be there.

@@ -10,21 +10,25 @@
 
 mod copies;
 mod entry;
+mod operated;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::actual_state::{DeploymentFacts, TerminationProgress};
-use model::{ActualState, DesiredState, Failure, FailureCode};
+use model::{ActualState, DesiredState, Failure, FailureCode, OperatorState};
 
 use super::attempt::{Attempt, Ended, Fact, Outcome};
 use super::desired::DesiredWorkspace;
+use super::observed::NamespaceSeen;
+use super::operator::{Definition, operator_state};
 use super::plan::{Action, plan};
 use super::report::{Status, report};
 use super::schedule::{End, Schedule};
 use super::store::{Item, Place, Source, Store};
 use crate::failures::EventSeen;
+use crate::guard::{Policy, check_namespace};
 use entry::{Entry, observe};
 
 /// The most workspaces of one agent. A larger server is a mistake, or hostile.
@@ -100,6 +104,7 @@ pub struct Look {
 #[derive(Debug)]
 pub struct Reconciler {
     agent_id: i64,
+    policy: Policy,
     store: Store,
     entries: BTreeMap<WorkspaceId, Entry>,
     by_place: BTreeMap<Place, BTreeSet<WorkspaceId>>,
@@ -110,14 +115,20 @@ pub struct Reconciler {
     wants_full: bool,
     last_full: Option<Duration>,
     was_ready: bool,
+    /// What the cluster says of DevWorkspaces.
+    definition: Definition,
+    /// What follows for the server, as of the last decision.
+    operator: OperatorState,
+    operator_told: Option<OperatorState>,
 }
 
 impl Reconciler {
     /// Starts knowing nothing.
     #[must_use]
-    pub fn new(agent_id: i64) -> Self {
+    pub fn new(agent_id: i64, policy: Policy) -> Self {
         Self {
             agent_id,
+            policy,
             store: Store::default(),
             entries: BTreeMap::new(),
             by_place: BTreeMap::new(),
@@ -128,6 +139,9 @@ impl Reconciler {
             wants_full: false,
             last_full: None,
             was_ready: false,
+            definition: Definition::default(),
+            operator: operator_state(&Definition::default(), std::iter::empty()),
+            operator_told: None,
         }
     }
 
@@ -165,6 +179,12 @@ impl Reconciler {
         if matches!(source, Source::Objects(_)) && self.was_ready {
             self.mark_all();
         }
+        self.mark_seen();
+    }
+
+    /// A namespace's ConfigMaps were listed, inventories among them, at this resource version.
+    pub fn handle_config_maps(&mut self, namespace: &str, version: u64, items: Vec<Item>) {
+        self.store.see_config_maps(namespace, version, items);
         self.mark_seen();
     }
 
@@ -211,6 +231,7 @@ impl Reconciler {
             .and_then(|seat| seat.inventory())
             .cloned();
         let agent_id = self.agent_id;
+        let policy = &self.policy;
         let Some(entry) = self.entries.get_mut(&id) else {
             return Taken::Rejected;
         };
@@ -226,15 +247,21 @@ impl Reconciler {
         self.dirty.insert(id.clone());
         let checked = if entry.place != place {
             Err("the server gave the workspace another name or namespace".to_owned())
+        } else if let Err(reason) =
+            check_namespace(&desired.namespace, desired.own_namespace, policy)
+        {
+            Err(reason)
         } else {
             match content {
                 Content::Broken(reason) => Err(reason),
                 // Nothing of it may be there any more, so nothing has to be known to take it away.
                 _ if state == DesiredState::Terminated => Ok(Some(desired)),
-                Content::Objects(objects) => match desired.with_objects(agent_id, objects) {
-                    Ok(desired) => Ok(Some(desired)),
-                    Err(reason) => Err(reason.to_string()),
-                },
+                Content::Objects(objects) => {
+                    match desired.with_objects(agent_id, policy, objects) {
+                        Ok(desired) => Ok(Some(desired)),
+                        Err(reason) => Err(reason.to_string()),
+                    }
+                }
                 Content::Unchanged
                     if !is_newer && entry.desired.is_some() && !entry.needs_objects =>
                 {
@@ -261,6 +288,7 @@ impl Reconciler {
                 entry.desired = Some(Arc::new(desired));
                 entry.copies.forget_made();
                 entry.refused = None;
+                entry.last_words.clear();
                 self.schedule.changed(&id);
                 Taken::New
             }
@@ -279,6 +307,23 @@ impl Reconciler {
         }
     }
 
+    /// What the cluster says of DevWorkspaces.
+    pub fn handle_definition(&mut self, definition: Definition) {
+        self.definition = definition;
+        self.judge_operator();
+    }
+
+    /// Whether DevWorkspaces can be run here, for the server, which then knows it.
+    pub fn take_operator_state(&mut self) -> OperatorState {
+        self.operator_told = Some(self.operator.clone());
+        self.operator.clone()
+    }
+
+    fn judge_operator(&mut self) {
+        let refused = self.entries.values().filter_map(|it| it.refused.as_ref());
+        self.operator = operator_state(&self.definition, refused);
+    }
+
     /// Judges every workspace anew.
     pub fn mark_all(&mut self) {
         self.dirty.extend(self.entries.keys().cloned());
@@ -289,9 +334,13 @@ impl Reconciler {
         if !self.store.is_ready() {
             return;
         }
-        for id in std::mem::take(&mut self.dirty) {
-            self.decide_one(&id, now);
-            self.update_status(&id, now);
+        let dirty = std::mem::take(&mut self.dirty);
+        for id in &dirty {
+            self.decide_one(id, now);
+            self.update_status(id, now);
+        }
+        if !dirty.is_empty() {
+            self.judge_operator();
         }
     }
 
@@ -420,7 +469,13 @@ impl Reconciler {
     /// Whether there is news for the server.
     #[must_use]
     pub fn has_reports(&self) -> bool {
-        !self.unsent.is_empty()
+        !self.unsent.is_empty() || self.has_operator_news()
+    }
+
+    /// Whether the server does not know yet whether DevWorkspaces can be run here.
+    #[must_use]
+    pub fn has_operator_news(&self) -> bool {
+        self.operator_told.as_ref() != Some(&self.operator)
     }
 
     /// When the server should be asked for everything, if objects are missing here.
@@ -465,6 +520,7 @@ impl Reconciler {
         for entry in self.entries.values_mut() {
             entry.sent = None;
         }
+        self.operator_told = None;
         self.unsent = self.entries.keys().cloned().collect();
     }
 
@@ -478,6 +534,14 @@ impl Reconciler {
                 continue;
             }
             entry.events_read = Some(now);
+            // The rights in it go with the rest of it.
+            if self.store.namespace(&entry.place.namespace, id.as_ref())
+                == NamespaceSeen::Terminating
+            {
+                continue;
+            }
+            // How long it has been so may be a reason of its own.
+            self.dirty.insert(id.clone());
             let pods = seat.pods();
             let pending = pods
                 .iter()
@@ -552,6 +616,7 @@ impl Reconciler {
             actual_state: ActualState::Terminated,
             failures: Vec::new(),
             since: now,
+            operator: None,
         });
         entry.termination = Some(TerminationProgress::Terminated);
         entry.desired = Some(Arc::new(desired));

@@ -3,6 +3,7 @@
 //! Every record carries the resource version it was read at: a watch that lags behind our own writes does not undo what
 //! their answers said.
 
+mod config_maps;
 mod item;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +80,8 @@ pub(super) struct Store {
     seats: BTreeMap<Place, Seat>,
     listings: BTreeMap<Source, Listing>,
     stamp: u64,
+    /// The newest resource version that was seen.
+    newest: u64,
     /// Places where something changed since [`Store::take_dirty`].
     dirty: BTreeSet<Place>,
     dirty_namespaces: BTreeSet<String>,
@@ -138,11 +141,18 @@ impl Store {
         let is_stale = |stamp: u64, is_there: bool| is_there && stamp <= began_at;
         match source {
             Source::Namespaces => {
+                let mut gone = Vec::new();
                 for (name, record) in &mut self.namespaces {
                     if is_stale(record.stamp, record.value.is_some()) {
                         record.value = None;
                         self.dirty_namespaces.insert(name.clone());
+                        gone.push(name.clone());
                     }
+                }
+                // As old as can be told: all of it was made before the list began.
+                let version = self.newest;
+                for name in gone {
+                    self.forget_unwatched(&name, version);
                 }
             }
             Source::Inventories | Source::Pods | Source::Objects(_) => {
@@ -159,6 +169,7 @@ impl Store {
     pub(super) fn see(&mut self, item: Item) {
         self.stamp += 1;
         let stamp = self.stamp;
+        self.newest = self.newest.max(item.meta().resource_version);
         if let Item::Namespace(meta) = item {
             self.dirty_namespaces.insert(meta.name.clone());
             let name = meta.name.clone();
@@ -191,7 +202,8 @@ impl Store {
                 && record.resource_version <= version
             {
                 record.value = None;
-                self.dirty_namespaces.insert(meta.name);
+                self.dirty_namespaces.insert(meta.name.clone());
+                self.forget_unwatched(&meta.name, version);
             }
             return;
         }

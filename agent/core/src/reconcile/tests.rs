@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::guard::Policy;
 
 const AGENT: i64 = 7;
 const ID: &str = "5f0c6d0e-0000-4000-8000-000000000001";
@@ -147,7 +148,9 @@ fn desired(state: DesiredState, objects: &[(&str, &str, &str)]) -> DesiredWorksp
     let objects = objects
         .iter()
         .map(|(kind, name, hash)| ((*hash).to_owned(), body(kind, name).to_string().into()));
-    empty(state).with_objects(AGENT, objects).unwrap()
+    empty(state)
+        .with_objects(AGENT, &Policy::default(), objects)
+        .unwrap()
 }
 
 fn lines(plan: &Plan) -> Vec<String> {
@@ -305,7 +308,11 @@ fn what_is_somebody_elses_is_left_alone_and_named() {
 fn what_may_not_be_applied_is_rejected_by_name() {
     let reject = |body: Value| {
         empty(DesiredState::Running)
-            .with_objects(AGENT, [("h".to_owned(), body.to_string().into())])
+            .with_objects(
+                AGENT,
+                &Policy::default(),
+                [("h".to_owned(), body.to_string().into())],
+            )
             .unwrap_err()
             .to_string()
     };
@@ -369,7 +376,9 @@ fn any_desired() -> impl Strategy<Value = DesiredWorkspace> {
                     .into(),
             )
         });
-        empty(state).with_objects(AGENT, objects).unwrap()
+        empty(state)
+            .with_objects(AGENT, &Policy::default(), objects)
+            .unwrap()
     })
 }
 

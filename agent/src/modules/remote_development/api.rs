@@ -27,6 +27,11 @@ impl CallError {
         matches!(self, Self::Status { code: 404, .. })
     }
 
+    /// Whether the API server said that the agent may not.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Status { code: 403, .. })
+    }
+
     /// Whether the API server said that it is there already, or is another now.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self, Self::Status { code: 409, .. })

@@ -10,6 +10,10 @@ use model::{Failure, FailureCode};
 use serde_json::{Value, json};
 
 use super::api::{Api, CallError};
+use super::grants::{GrantError, Grants};
+
+/// With it Kubernetes itself holds a namespace's Pods to a Pod security standard.
+const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 
 /// Why an attempt does not go on with its plan.
 enum Stop {
@@ -20,7 +24,18 @@ enum Stop {
 }
 
 /// Makes an attempt, to the end of what can be done now.
-pub(super) async fn attempt(api: &Api, agent_id: i64, mut attempt: Attempt) -> Outcome {
+pub(super) async fn attempt(
+    api: &Api,
+    grants: &Grants,
+    agent_id: i64,
+    mut attempt: Attempt,
+) -> Outcome {
+    if attempt.desired.own_namespace
+        && attempt.has_namespace()
+        && let Err(ended) = have_rights(api, grants, &attempt).await
+    {
+        return attempt.finish(ended);
+    }
     for key in attempt.to_look_at() {
         match look(api, &key).await {
             Ok(fact) => attempt.note(fact),
@@ -32,20 +47,51 @@ pub(super) async fn attempt(api: &Api, agent_id: i64, mut attempt: Attempt) -> O
     }
     while let Some(plan) = attempt.next_plan() {
         for action in plan.actions {
-            match act(api, agent_id, &mut attempt, action).await {
+            match act(api, grants, agent_id, &mut attempt, action).await {
                 Ok(()) => {}
                 Err(Stop::PlanAgain) => break,
-                Err(Stop::End(ended)) => return attempt.finish(ended),
+                Err(Stop::End(ended)) => {
+                    // Should the rights be what is missing, they are looked at before the next attempt.
+                    grants.forget(&attempt.desired.namespace);
+                    return attempt.finish(ended);
+                }
             }
         }
     }
     attempt.finish(Ended::Planned)
 }
 
-async fn act(api: &Api, agent_id: i64, attempt: &mut Attempt, action: Action) -> Result<(), Stop> {
+/// Sees to the agent's rights in a workspace's own namespace.
+async fn have_rights(api: &Api, grants: &Grants, attempt: &Attempt) -> Result<(), Ended> {
+    let namespace = &attempt.desired.namespace;
+    let error = match grants.ensure(api, namespace).await {
+        Ok(()) => return Ok(()),
+        Err(GrantError::Call(error)) => return Err(ended(namespace, &error)),
+        Err(error @ (GrantError::Elsewhere | GrantError::NoEffect)) => error.to_string(),
+    };
+    let message = "The agent has no rights in the workspace's namespace.".to_owned();
+    let failure = Failure::new(FailureCode::ObjectRefused, namespace, message, &error);
+    Err(Ended::Refused(failure))
+}
+
+async fn act(
+    api: &Api,
+    grants: &Grants,
+    agent_id: i64,
+    attempt: &mut Attempt,
+    action: Action,
+) -> Result<(), Stop> {
     let namespace = attempt.desired.namespace.clone();
     match action {
-        Action::CreateNamespace => create_namespace(api, agent_id, attempt, &namespace).await,
+        Action::CreateNamespace => {
+            grants.makes(&namespace);
+            let made = create_namespace(api, agent_id, attempt, &namespace).await;
+            if made.is_err() {
+                grants.did_not_make(&namespace);
+                return made;
+            }
+            have_rights(api, grants, attempt).await.map_err(Stop::End)
+        }
         Action::WriteInventory(inventory) => write_inventory(api, attempt, &inventory).await,
         Action::Apply(key, object) => {
             let Some(body) = object.body else {
@@ -70,7 +116,8 @@ async fn create_namespace(
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {
             "name": name,
-            "labels": {AGENT_ID_LABEL: agent_id.to_string()},
+            // Should this agent be taken over: the cluster itself takes no Pod there that has something of a node.
+            "labels": {AGENT_ID_LABEL: agent_id.to_string(), POD_SECURITY_LABEL: "baseline"},
             "annotations": {WORKSPACE_ID_ANNOTATION: id},
         },
     });
@@ -288,6 +335,10 @@ fn read(key: &ObjectKey, object: &Value) -> Item {
 }
 
 fn refused(component: &str, error: &CallError) -> Stop {
+    Stop::End(ended(component, error))
+}
+
+fn ended(component: &str, error: &CallError) -> Ended {
     let ended = match error {
         CallError::Status { code, message } => match refusal(component, *code, message) {
             Refusal::Refused(failure) => Ended::Refused(failure),
@@ -296,7 +347,7 @@ fn refused(component: &str, error: &CallError) -> Stop {
         CallError::Transport(_) => Ended::Broken,
     };
     tracing::debug!(component, %error, "call to the API server failed");
-    Stop::End(ended)
+    ended
 }
 
 fn path_of(key: &ObjectKey) -> String {

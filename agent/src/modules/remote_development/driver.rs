@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_core::failures::EventSeen;
 use agent_core::pull_secrets::Sources;
 use agent_core::reconcile::{
-    Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
+    Definition, Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
 };
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -15,9 +15,13 @@ use tokio::time::Instant;
 
 use super::api::Api;
 use super::apply;
+use super::config_maps;
+use super::grants::Grants;
 use super::link::{self, Event, Language, Poll, Said, Settings};
+use super::operator;
 use super::pull_secrets::{self, PullSecrets};
-use super::watches::{self, Change};
+use super::watches::{self, Change, Scope};
+use crate::config::Workspaces;
 use crate::metrics::Metrics;
 use crate::module::Context;
 
@@ -46,11 +50,33 @@ const PULL_SECRETS_INTERVAL: Duration = Duration::from_secs(30);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
 /// Reconciles until it is dropped, with everything it started.
-pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context: &Context) {
+pub(super) async fn run(
+    client: &kube::Client,
+    workspaces: &Workspaces,
+    agent_id: i64,
+    term: u64,
+    context: &Context,
+) {
+    let Workspaces { policy, role } = workspaces.clone();
     let (changes, changed) = mpsc::channel(MAX_CHANGES);
+    let (spaces, spaces_told) = mpsc::channel(MAX_CHANGES);
     let (events, said) = mpsc::channel(MAX_SAID);
-    let mut tasks = watches::start(client, agent_id, &changes);
+    let scope = Scope {
+        agent_id,
+        shared_namespace: policy.shared_namespace.clone(),
+        dev_workspaces: policy.allows("DevWorkspace"),
+    };
+    let mut tasks = watches::start(client, &scope, &changes, &spaces);
     let api = Api::new(client.clone());
+    let grants = Arc::new(Grants::new(agent_id, role));
+    // Also where there is nothing to list: its end would be taken for trouble.
+    tasks.spawn(config_maps::follow(
+        api.clone(),
+        Arc::clone(&grants),
+        agent_id,
+        spaces_told,
+        changes,
+    ));
     tasks.spawn(link::run(
         Arc::clone(&context.control),
         api.clone(),
@@ -60,10 +86,12 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
     ));
     Driver {
         agent_id,
+        description: operator::Description::new(api.clone()),
         api,
+        grants,
         metrics: context.metrics.clone(),
         start: Instant::now(),
-        reconciler: Reconciler::new(agent_id),
+        reconciler: Reconciler::new(agent_id, policy),
         attempts: JoinSet::new(),
         attempt_ids: BTreeMap::new(),
         looks: JoinSet::new(),
@@ -75,18 +103,20 @@ pub(super) async fn run(client: &kube::Client, agent_id: i64, term: u64, context
     }
     .run(changed, said)
     .await;
-    drop(tasks);
+    drop((tasks, spaces));
 }
 
 struct Driver {
     agent_id: i64,
     api: Api,
+    grants: Arc<Grants>,
     metrics: Metrics,
     start: Instant,
     reconciler: Reconciler,
     attempts: JoinSet<Outcome>,
     attempt_ids: BTreeMap<Id, WorkspaceId>,
     looks: JoinSet<(WorkspaceId, Vec<EventSeen>)>,
+    description: operator::Description,
     /// Reads the pull secrets again.
     secrets: JoinSet<Sources>,
     next_secrets: Instant,
@@ -125,6 +155,7 @@ enum Wake {
     Link(Event),
     AttemptEnded(Result<(Id, Outcome), JoinError>),
     Looked(Result<(WorkspaceId, Vec<EventSeen>), JoinError>),
+    Described(Definition),
     SecretsRead(Result<Sources, JoinError>),
     Due,
     /// A task that must not end has ended.
@@ -151,6 +182,7 @@ impl Driver {
                 event = said.recv() => event.map_or(Wake::Broken, Wake::Link),
                 Some(ended) = self.attempts.join_next_with_id() => Wake::AttemptEnded(ended),
                 Some(looked) = self.looks.join_next() => Wake::Looked(looked),
+                definition = self.description.next() => Wake::Described(definition),
                 Some(read) = self.secrets.join_next() => Wake::SecretsRead(read),
                 () = tokio::time::sleep_until(wake) => Wake::Due,
             };
@@ -178,6 +210,7 @@ impl Driver {
                 Wake::AttemptEnded(ended) => self.end_attempt(ended),
                 Wake::Looked(Ok((id, events))) => self.reconciler.handle_events(&id, events),
                 Wake::Looked(Err(error)) => tracing::error!(%error, "reading events ended badly"),
+                Wake::Described(definition) => self.reconciler.handle_definition(definition),
                 Wake::SecretsRead(Ok(sources)) => self.reconciler.handle_sources(&sources),
                 Wake::SecretsRead(Err(error)) => {
                     tracing::error!(%error, "reading pull secrets ended badly");
@@ -197,8 +230,33 @@ impl Driver {
             Change::ListBegins => self.reconciler.handle_list_begins(source),
             Change::Seen(item) => self.reconciler.handle_seen(item),
             Change::Gone(item) => self.reconciler.handle_gone(item),
-            Change::ListComplete => self.reconciler.handle_list_complete(source),
+            Change::ConfigMaps {
+                namespace,
+                version,
+                items,
+            } => self
+                .reconciler
+                .handle_config_maps(&namespace, version, items),
+            Change::ListComplete => {
+                self.reconciler.handle_list_complete(source);
+                if watches::is_of_operator(source) {
+                    self.description.read();
+                }
+            }
+            Change::NoSuchKind if watches::is_of_operator(source) => {
+                self.operator_is_away(Definition::Missing);
+            }
+            Change::Forbidden if watches::is_of_operator(source) => {
+                self.operator_is_away(Definition::Forbidden);
+            }
+            // Other kinds that are missing are trouble, which the log tells.
+            Change::NoSuchKind | Change::Forbidden => {}
         }
+    }
+
+    fn operator_is_away(&mut self, definition: Definition) {
+        self.description.stop();
+        self.reconciler.handle_definition(definition);
     }
 
     fn take_event(&mut self, event: Event) {
@@ -283,10 +341,11 @@ impl Driver {
         while self.attempts.len() < MAX_CONCURRENT
             && let Some((id, attempt)) = self.reconciler.next_attempt(now)
         {
-            let (api, agent_id) = (self.api.clone(), self.agent_id);
+            let (api, grants, agent_id) =
+                (self.api.clone(), Arc::clone(&self.grants), self.agent_id);
             let task = self
                 .attempts
-                .spawn(async move { apply::attempt(&api, agent_id, attempt).await });
+                .spawn(async move { apply::attempt(&api, &grants, agent_id, attempt).await });
             self.attempt_ids.insert(task.id(), id);
         }
         while self.looks.len() < MAX_LOOKS
@@ -350,7 +409,9 @@ impl Driver {
             self.reconciler.decide(now);
         }
         let reports = self.reconciler.take_reports(full, now);
-        if reports.is_empty() && !is_asked {
+        let is_typed = self.language == Some(Language::Typed);
+        let has_news = is_typed && self.reconciler.has_operator_news();
+        if reports.is_empty() && !has_news && !is_asked {
             return;
         }
         stream.number += 1;
@@ -358,6 +419,7 @@ impl Driver {
             number: stream.number,
             full,
             reports,
+            operator: self.reconciler.take_operator_state(),
             now,
         };
         stream.last_poll = Some(Instant::now());

@@ -6,17 +6,20 @@
 //!                  └────────────┘
 //! ```
 //! Everything is decided by [`agent_core::reconcile::Reconciler`]. `driver` tells it what happens and does what it says;
-//! `apply` alone writes to the Kubernetes API (beside the lease). `link` speaks with the server in one of two languages:
+//! `apply` alone writes to the Kubernetes API (beside the lease, and the agent's rights in its namespaces, `grants`). `link` speaks with the server in one of two languages:
 //! `typed`, ours, or where the server does not know it, `gitlab`, GitLab's JSON. Only one Pod of an agent leads; the others
 //! wait for the lease.
 
 mod api;
 mod apply;
 mod assemble;
+mod config_maps;
 mod driver;
 mod gitlab;
+mod grants;
 mod lease;
 mod link;
+mod operator;
 mod pull_secrets;
 mod typed;
 mod watches;
@@ -25,7 +28,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::config::Config;
+use crate::config::{Config, Workspaces};
 use crate::kubernetes;
 use crate::module::{Context, Module};
 use api::Api;
@@ -39,6 +42,7 @@ pub struct RemoteDevelopment {
     client: kube::Client,
     pod_namespace: String,
     pod_name: String,
+    workspaces: Workspaces,
 }
 
 impl std::fmt::Debug for RemoteDevelopment {
@@ -66,6 +70,7 @@ impl RemoteDevelopment {
             client: kube::Client::try_from(kube_config)?,
             pod_namespace: config.pod.namespace.clone(),
             pod_name: config.pod.name.clone(),
+            workspaces: config.workspaces.clone(),
         })
     }
 }
@@ -89,7 +94,7 @@ impl Module for RemoteDevelopment {
                 agent_id = tokio::select! {
                     biased;
                     next = section.next() => next,
-                    () = lead_again_and_again(&lease, &self.client, id, &context) => None,
+                    () = lead_again_and_again(&lease, self, id, &context) => None,
                 };
                 // Whoever takes over need not wait for the lease to run out.
                 lease.release().await;
@@ -102,10 +107,13 @@ impl Module for RemoteDevelopment {
 /// Leads whenever the lease is held. Dropping it ends everything that leading started.
 async fn lead_again_and_again(
     lease: &Lease,
-    client: &kube::Client,
+    module: &RemoteDevelopment,
     agent_id: i64,
     context: &Context,
 ) {
+    let RemoteDevelopment {
+        client, workspaces, ..
+    } = module;
     loop {
         let term = lease.acquire().await;
         tracing::info!(agent_id, term, "leads: reconciles workspaces");
@@ -114,7 +122,7 @@ async fn lead_again_and_again(
         tokio::select! {
             biased;
             () = lease.hold() => tracing::warn!("the lease is lost: another Pod may lead now"),
-            () = driver::run(client, agent_id, term, context) => {}
+            () = driver::run(client, workspaces, agent_id, term, context) => {}
         }
         drop(not_leading);
         tokio::time::sleep(PAUSE).await;

@@ -7,11 +7,13 @@ use futures::TryStreamExt as _;
 use k8s_openapi::serde::Serialize;
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::api::{ApiResource, DynamicObject};
-use kube::core::PartialObjectMeta;
+use kube::core::{DynamicResourceScope, PartialObjectMeta};
 use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+use super::config_maps::Space;
 
 /// Objects of a list that are in memory at the same time, before they are made small.
 const PAGE_SIZE: u32 = 50;
@@ -25,27 +27,121 @@ pub(super) enum Change {
     Seen(Item),
     Gone(Item),
     ListComplete,
+    /// A namespace's ConfigMaps, all of them, at a resource version.
+    ConfigMaps {
+        namespace: String,
+        version: u64,
+        items: Vec<Item>,
+    },
+    /// The cluster does not have this kind.
+    NoSuchKind,
+    /// The agent may not read this kind.
+    Forbidden,
+}
+
+/// What is watched, and where.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    pub(super) agent_id: i64,
+    /// The namespace that workspaces share; `None`: each has its own, and the watches are the cluster's.
+    pub(super) shared_namespace: Option<String>,
+    /// Also DevWorkspaces.
+    pub(super) dev_workspaces: bool,
+}
+
+/// Where ConfigMaps that are no inventories come from.
+pub(super) fn config_maps() -> Source {
+    let place = KINDS.iter().position(|kind| kind.kind == "ConfigMap");
+    Source::Objects(place.unwrap_or_default())
 }
 
 /// Starts all watches; they end with the returned set, and send as fast as they are read.
+///
+/// Namespaces go to `spaces` too: in each of them ConfigMaps are listed. Where there is only one, they are watched.
 pub(super) fn start(
     client: &kube::Client,
-    agent_id: i64,
+    scope: &Scope,
     changes: &mpsc::Sender<(Source, Change)>,
+    spaces: &mpsc::Sender<Space>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    let is_shared = scope.shared_namespace.is_some();
     for source in Source::all() {
-        tasks.spawn(follow(client.clone(), agent_id, source, changes.clone()));
+        match source {
+            // Nobody made the shared one, and nobody takes it away.
+            Source::Namespaces if is_shared => {
+                let changes = changes.clone();
+                tasks.spawn(async move {
+                    changes.send((source, Change::ListComplete)).await.ok();
+                    std::future::pending::<()>().await;
+                });
+            }
+            Source::Inventories if !is_shared => {}
+            _ if source == config_maps() && !is_shared => {}
+            // Whoever installed the agent wants none of them.
+            _ if is_of_operator(source) && !scope.dev_workspaces => {
+                let changes = changes.clone();
+                tasks.spawn(async move {
+                    changes.send((source, Change::Forbidden)).await.ok();
+                    std::future::pending::<()>().await;
+                });
+            }
+            _ => {
+                let spaces = (source == Source::Namespaces).then(|| spaces.clone());
+                let tell = Tell {
+                    changes: changes.clone(),
+                    spaces,
+                };
+                tasks.spawn(follow(client.clone(), scope.clone(), source, tell));
+            }
+        }
     }
     tasks
 }
 
-async fn follow(
-    client: kube::Client,
-    agent_id: i64,
-    source: Source,
+/// Who is told what a watch shows.
+struct Tell {
     changes: mpsc::Sender<(Source, Change)>,
-) {
+    spaces: Option<mpsc::Sender<Space>>,
+}
+
+impl Tell {
+    /// False when nobody listens any more.
+    async fn tell(&self, source: Source, change: Change) -> bool {
+        if let Some(spaces) = &self.spaces
+            && let Some(space) = space_of(&change)
+            && spaces.send(space).await.is_err()
+        {
+            return false;
+        }
+        self.changes.send((source, change)).await.is_ok()
+    }
+}
+
+fn space_of(change: &Change) -> Option<Space> {
+    match change {
+        Change::Seen(Item::Namespace(meta)) if !meta.terminating => {
+            Some(Space::Seen(meta.name.clone()))
+        }
+        Change::Seen(Item::Namespace(meta)) | Change::Gone(Item::Namespace(meta)) => {
+            Some(Space::Gone(meta.name.clone()))
+        }
+        Change::ListBegins => Some(Space::Begins),
+        Change::ListComplete => Some(Space::Complete),
+        Change::Seen(_)
+        | Change::Gone(_)
+        | Change::ConfigMaps { .. }
+        | Change::NoSuchKind
+        | Change::Forbidden => None,
+    }
+}
+
+async fn follow(client: kube::Client, scope: Scope, source: Source, tell: Tell) {
+    let Scope {
+        agent_id,
+        shared_namespace,
+        dev_workspaces: _,
+    } = scope;
     let resource = resource_of(source);
     let selector = match source {
         Source::Inventories => format!("{AGENT_ID_LABEL}={agent_id},{INVENTORY_ID_LABEL}"),
@@ -61,18 +157,36 @@ async fn follow(
         .page_size(PAGE_SIZE)
         .timeout(WATCH_SECONDS);
     if is_whole(source) {
-        let api = kube::Api::<DynamicObject>::all_with(client, &resource);
-        forward(watch(api, config), source, changes).await;
+        let api = place::<DynamicObject>(client, shared_namespace.as_deref(), &resource);
+        forward(watch(api, config), source, tell).await;
     } else {
-        let api = kube::Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource);
-        forward(watch(api, config), source, changes).await;
+        let api = place::<PartialObjectMeta<DynamicObject>>(
+            client,
+            shared_namespace.as_deref(),
+            &resource,
+        );
+        forward(watch(api, config), source, tell).await;
+    }
+}
+
+fn place<K: kube::Resource<DynamicType = ApiResource>>(
+    client: kube::Client,
+    namespace: Option<&str>,
+    resource: &ApiResource,
+) -> kube::Api<K>
+where
+    K: kube::Resource<Scope = DynamicResourceScope>,
+{
+    match namespace {
+        Some(namespace) => kube::Api::namespaced_with(client, namespace, resource),
+        None => kube::Api::all_with(client, resource),
     }
 }
 
 async fn forward<K>(
     stream: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send,
     source: Source,
-    changes: mpsc::Sender<(Source, Change)>,
+    tell: Tell,
 ) where
     K: kube::Resource + Serialize + DeserializeOwned + Clone + Send + 'static,
 {
@@ -98,6 +212,11 @@ async fn forward<K>(
             Err(error) => {
                 // An expired watch (410) is no trouble: it lists again by itself.
                 let is_new = !std::mem::replace(&mut in_trouble, true);
+                if let Some(change) = whether_there(&error)
+                    && !tell.tell(source, change).await
+                {
+                    return;
+                }
                 let error = crate::kas::health::chain(&error);
                 match is_new && is_needed_of(source) {
                     true => {
@@ -111,7 +230,7 @@ async fn forward<K>(
                 continue;
             }
         };
-        if changes.send((source, change)).await.is_err() {
+        if !tell.tell(source, change).await {
             return;
         }
     }
@@ -122,6 +241,18 @@ fn small<K: kube::Resource + Serialize>(source: Source, mut object: K) -> Item {
     // What cannot be written as JSON was never read from it.
     let value = serde_json::to_value(&object).unwrap_or_default();
     Item::read(source, &value)
+}
+
+/// What a failed list says of a kind as a whole.
+fn whether_there(error: &watcher::Error) -> Option<Change> {
+    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else {
+        return None;
+    };
+    match status.code {
+        404 => Some(Change::NoSuchKind),
+        403 => Some(Change::Forbidden),
+        _ => None,
+    }
 }
 
 /// Only these are read whole; of the others their metadata is enough.
@@ -135,7 +266,12 @@ fn is_whole(source: Source) -> bool {
 
 /// The DevWorkspace Operator need not be there.
 fn is_needed_of(source: Source) -> bool {
-    !matches!(source, Source::Objects(place) if KINDS[place].kind == "DevWorkspace")
+    !is_of_operator(source)
+}
+
+/// Whether it shows `DevWorkspace`s.
+pub(super) fn is_of_operator(source: Source) -> bool {
+    matches!(source, Source::Objects(place) if KINDS[place].kind == "DevWorkspace")
 }
 
 fn name_of(source: Source) -> &'static str {
@@ -187,8 +323,8 @@ impl Delay {
     const FIRST: Duration = Duration::from_millis(200);
 
     fn new(source: Source) -> Self {
-        // A kind that the cluster does not have is asked for seldom.
-        let max = Duration::from_secs(if is_needed_of(source) { 3 } else { 30 });
+        // A kind that the cluster does not have is asked for less often; once it is there, people wait for it.
+        let max = Duration::from_secs(if is_needed_of(source) { 3 } else { 10 });
         Self {
             next: Self::FIRST,
             max,
@@ -272,7 +408,13 @@ mod tests {
     async fn b01_an_expired_watch_lists_again_and_sees_what_changed_in_between() {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (changes, mut changed) = mpsc::channel(16);
-        let _tasks = start(&client(Arc::clone(&asked)), 1, &changes);
+        let scope = Scope {
+            agent_id: 1,
+            shared_namespace: None,
+            dev_workspaces: true,
+        };
+        let (spaces, _spaces) = mpsc::channel(16);
+        let _tasks = start(&client(Arc::clone(&asked)), &scope, &changes, &spaces);
         let mut seen = Vec::new();
         while seen.len() < 6 {
             let next = tokio::time::timeout(Duration::from_secs(10), changed.recv());

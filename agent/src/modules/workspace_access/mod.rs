@@ -54,7 +54,7 @@ impl WorkspaceAccess {
         let kube_config = kubernetes::kube_config(&config.cluster).await?;
         let client = kube::Client::try_from(kube_config)?;
         Ok(Self {
-            services: Arc::new(Services::new(client)),
+            services: Arc::new(Services::new(client, config.workspaces.policy.clone())),
         })
     }
 }

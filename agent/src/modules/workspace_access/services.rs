@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use agent_core::guard::Policy;
 use agent_core::reconcile::AGENT_ID_LABEL;
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::serde::de::DeserializeOwned;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
@@ -38,6 +40,7 @@ type Key = (String, String);
 
 pub(super) struct Services {
     client: kube::Client,
+    policy: Policy,
     known: Mutex<HashMap<Key, Known>>,
     /// The agent whose Services are listed; none until the first list is complete.
     listed: watch::Sender<Option<i64>>,
@@ -50,9 +53,10 @@ impl std::fmt::Debug for Services {
 }
 
 impl Services {
-    pub(super) fn new(client: kube::Client) -> Self {
+    pub(super) fn new(client: kube::Client, policy: Policy) -> Self {
         Self {
             client,
+            policy,
             known: Mutex::default(),
             listed: watch::Sender::new(None),
         }
@@ -75,7 +79,11 @@ impl Services {
             .labels(&format!("{AGENT_ID_LABEL}={agent_id},{NAME_LABEL}"))
             .page_size(PAGE_SIZE)
             .timeout(WATCH_SECONDS);
-        let mut stream = std::pin::pin!(watcher(Api::<Service>::all(self.client.clone()), config));
+        let services: Api<Service> = match &self.policy.shared_namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let mut stream = std::pin::pin!(watcher(services, config));
         let mut listing = HashMap::new();
         let mut delay = FIRST_DELAY;
         let mut in_trouble = false;
@@ -147,12 +155,16 @@ impl Services {
         if !is_name(&target.namespace) || !is_name(&target.name) {
             return Ok(Vec::new());
         }
+        let shared = self.policy.shared_namespace.as_ref();
+        if shared.is_some_and(|shared| *shared != target.namespace) {
+            return Ok(Vec::new());
+        }
         let services: Api<Service> = Api::namespaced(self.client.clone(), &target.namespace);
         let selector = format!("{AGENT_ID_LABEL}={agent_id},{NAME_LABEL}={}", target.name);
         let params = ListParams::default().labels(&selector).limit(MAX_ASKED);
         let listed = services.list(&params).await?;
         let found: Vec<Known> = listed.items.iter().filter_map(Known::read).collect();
-        if !found.is_empty() {
+        if !found.is_empty() || !self.policy.allows("DevWorkspace") {
             return Ok(found);
         }
         Ok(self
@@ -178,10 +190,10 @@ impl Services {
         };
         let devworkspaces: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &target.namespace, &resource);
-        let devworkspace = match devworkspaces.get_opt(&target.name).await {
+        let devworkspace = match one(&devworkspaces, &target.name).await {
             Ok(Some(found)) if is_of_workspace(&found.metadata, agent_id, target) => found,
             Ok(_) => return Ok(None),
-            // Without the operator the agent has no right to ask.
+            // The operator is not there.
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -191,9 +203,20 @@ impl Services {
         if !is_name(id) {
             return Ok(None);
         }
-        let service = services.get_opt(&format!("{id}-service")).await?;
+        let service = one(services, &format!("{id}-service")).await?;
         Ok(service.and_then(|it| Known::read_of_operator(&it, id, agent_id, target)))
     }
+}
+
+/// One object by name. A list, as that is a right which the agent has in namespaces of others too: the server names one.
+async fn one<K>(api: &Api<K>, name: &str) -> Result<Option<K>, kube::Error>
+where
+    K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let params = ListParams::default().fields(&format!("metadata.name={name}"));
+    let listed = api.list(&params.limit(1)).await?;
+    let is_it = |object: &K| object.meta().name.as_deref() == Some(name);
+    Ok(listed.items.into_iter().find(is_it))
 }
 
 fn keep(known: &mut HashMap<Key, Known>, service: &Service) {

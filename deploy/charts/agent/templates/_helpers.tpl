@@ -48,6 +48,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- include "agent.fullname" . }}-user-access
 {{- end }}
 
+{{/* What the agent may do in namespaces that it makes; it binds this itself. */}}
+{{- define "agent.workspaceRoleName" -}}
+{{- include "agent.clusterName" . }}-workspace
+{{- end }}
+
 {{- define "agent.secretName" -}}
 {{- default (printf "%s-token" (include "agent.fullname" .)) .Values.config.secretName }}
 {{- end }}

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::entry::EVENTS_AFTER;
 use super::*;
+use crate::guard::Policy;
 use crate::reconcile::{
     AGENT_ID_LABEL, Inventory, KINDS, OWNING_INVENTORY_ANNOTATION, ObjectKey,
     WORKSPACE_ID_ANNOTATION, kind_of,
@@ -171,7 +172,7 @@ impl World {
     fn new() -> Self {
         let mut world = Self {
             api: Api::default(),
-            reconciler: Reconciler::new(AGENT),
+            reconciler: Reconciler::new(AGENT, Policy::default()),
             now: Duration::ZERO,
             attempts: 0,
         };
@@ -181,7 +182,7 @@ impl World {
 
     /// Another agent process takes over.
     fn restart(&mut self) {
-        self.reconciler = Reconciler::new(AGENT);
+        self.reconciler = Reconciler::new(AGENT, Policy::default());
         self.list();
         self.attempts = 0;
         self.api.writes = 0;
@@ -288,7 +289,8 @@ fn desired(n: u32, generation: u64, state: D) -> DesiredWorkspace {
 
 fn objects(n: u32, state: D, hash: &str) -> Vec<(String, Arc<str>)> {
     let object = |api_version: &str, kind: &str, name: String, spec: Value| {
-        json!({"apiVersion": api_version, "kind": kind, "spec": spec, "metadata": {
+        let part = if kind == "Secret" { "data" } else { "spec" };
+        json!({"apiVersion": api_version, "kind": kind, part: spec, "metadata": {
             "name": name, "namespace": format!("gl-rd-ns-w{n}"),
             "labels": {AGENT_ID_LABEL: AGENT.to_string()},
             "annotations": {OWNING_INVENTORY_ANNOTATION: format!("w{n}-workspace-inventory"), WORKSPACE_ID_ANNOTATION: id(n)},

@@ -163,6 +163,14 @@ impl Meta {
 }
 
 impl Item {
+    pub(super) fn meta(&self) -> &Meta {
+        let (Self::Namespace(meta)
+        | Self::Inventory(meta, _)
+        | Self::Pod(meta, _)
+        | Self::Object(_, meta, _)) = self;
+        meta
+    }
+
     /// Reads an object that `source` gave.
     #[must_use]
     pub fn read(source: Source, object: &Value) -> Self {
