@@ -20,6 +20,7 @@ mod life;
 mod network;
 mod operated;
 mod rights;
+mod settings;
 mod service;
 mod sign_in;
 mod trouble;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         workspaces::TESTS,
         operated::TESTS,
         life::TESTS,
+        settings::TESTS,
         access::TESTS,
         browser::TESTS,
         failures::TESTS,
