@@ -13,7 +13,7 @@ mod gate;
 mod hosts;
 mod pages;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Instant};
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -23,9 +23,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     api::page::STYLE,
-    authorization::{Action, Decision, Principal, Proof, Resource, authorize},
+    audit::{Audit, Event},
+    authorization::{Action, Decision, Principal, Resource, authorize},
     connection_headers::is_upgrade,
-    directory::{Cut, Directory, TokenOwner},
+    directory::{Authenticated, Cut, Directory},
     lingering::Lingering,
     listener::{ConnectionInfo, Lifetime},
     metrics::Metrics,
@@ -40,6 +41,7 @@ use pages::{Links, Notice};
 /// What hosts of workspaces are served with.
 #[derive(Debug)]
 pub(crate) struct Access {
+    audit: Arc<Audit>,
     directory: Arc<Directory>,
     workspaces: Arc<Workspaces>,
     tunnels: Arc<Tunnels>,
@@ -55,6 +57,7 @@ pub(crate) struct Access {
 /// What [`Access`] is made of.
 #[derive(Debug)]
 pub(crate) struct AccessParts<'a> {
+    pub(crate) audit: Arc<Audit>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) tunnels: Arc<Tunnels>,
@@ -83,6 +86,7 @@ struct Refusal {
 impl Access {
     pub(crate) fn open(parts: AccessParts<'_>) -> std::io::Result<Self> {
         let AccessParts {
+            audit,
             directory,
             workspaces,
             tunnels,
@@ -94,6 +98,7 @@ impl Access {
         } = parts;
         let secure = external_url.starts_with("https://");
         Ok(Self {
+            audit,
             directory,
             workspaces,
             tunnels,
@@ -164,7 +169,7 @@ impl Access {
         info: ConnectionInfo,
     ) -> Response<Body> {
         if let Some(own) = request.uri().path().strip_prefix(pages::PREFIX) {
-            return self.own(&host, own, &request);
+            return self.own(&host, own, &request, info.peer);
         }
         let is_document = gate::is_document(&request);
         let guest = self.guest(&host.name, request.headers());
@@ -198,7 +203,7 @@ impl Access {
             notice: Box::new(notice),
         };
         let guest = guest.ok_or_else(|| refused("unauthenticated", pages::unauthenticated()))?;
-        let workspace = self.admit(host, &guest, is_upgrade(&request))?;
+        let workspace = self.admit(host, &guest, is_upgrade(&request), info.peer)?;
         if guest.by_cookie && gate::is_foreign(&request, host, &self.domain) {
             return Err(refused("foreign", pages::foreign()));
         }
@@ -238,6 +243,7 @@ impl Access {
             cut: guest.cut.clone(),
             is_https: self.external_url.starts_with("https://"),
             peer: info.peer,
+            pulse: self.workspaces.activity().pulse(&workspace.id),
         };
         let answer = forwarding.run(request, stream).await;
         answer.map_err(|error| {
@@ -252,6 +258,7 @@ impl Access {
         host: &WorkspaceHost,
         guest: &Guest,
         is_stream: bool,
+        from: Option<IpAddr>,
     ) -> Result<Arc<Workspace>, Refusal> {
         let workspace = self.workspace(host);
         let decision = workspace.as_ref().map_or(Decision::Forbidden, |it| {
@@ -261,7 +268,7 @@ impl Access {
         let allowed = decision == Decision::Allowed;
         // A page has hundreds of parts: who came in is written when they sign in, and for each stream.
         if is_stream || !allowed {
-            audit(&guest.principal, host, allowed);
+            self.note(&guest.principal, host, allowed, from);
         }
         workspace.filter(|_| allowed).ok_or_else(|| Refusal {
             outcome: "forbidden",
@@ -273,24 +280,18 @@ impl Access {
     fn guest(&self, host: &str, headers: &HeaderMap) -> Option<Guest> {
         if let Some(token) = headers.get(gate::TOKEN_HEADER) {
             let token = self.directory.authenticate(token.to_str().ok()?)?;
-            let TokenOwner::User { id: user_id } = token.owner else {
-                return None;
-            };
-            let by = Proof::Token { token_id: token.id };
-            return Some(Guest {
-                principal: Principal::Administrator { user_id, by },
-                cut: token.cancelled().clone(),
+            let Authenticated { principal, cut } = token;
+            return principal.user_id().is_some().then_some(Guest {
+                principal,
+                cut,
                 by_cookie: false,
             });
         }
         let session = self.cookies.session(host, headers)?;
-        let session = self.directory.session_by_digest(&session)?;
+        let (Authenticated { principal, cut }, _) = self.directory.session_by_digest(&session)?;
         Some(Guest {
-            principal: Principal::Administrator {
-                user_id: session.user_id,
-                by: Proof::Session,
-            },
-            cut: session.ended().clone(),
+            principal,
+            cut,
             by_cookie: true,
         })
     }
@@ -316,6 +317,7 @@ impl Access {
         host: &WorkspaceHost,
         path: &str,
         request: &Request<Lingering>,
+        from: Option<IpAddr>,
     ) -> Response<Body> {
         let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
@@ -325,7 +327,7 @@ impl Access {
                 response.headers_mut().insert(header::CONTENT_TYPE, css);
                 response
             }
-            "sign-in" if is_reading => self.sign_in(host, request),
+            "sign-in" if is_reading => self.sign_in(host, request, from),
             "arrived" if is_reading => {
                 let path = parameter(request, "path").unwrap_or_default();
                 if self.guest(&host.name, request.headers()).is_none() {
@@ -347,21 +349,22 @@ impl Access {
     }
 
     /// Gives the browser that brings a code its cookie for this host.
-    fn sign_in(&self, host: &WorkspaceHost, request: &Request<Lingering>) -> Response<Body> {
+    fn sign_in(
+        &self,
+        host: &WorkspaceHost,
+        request: &Request<Lingering>,
+        from: Option<IpAddr>,
+    ) -> Response<Body> {
         let code = parameter(request, "code").unwrap_or_default();
         let taken = self.codes.take(&host.name, &code, Instant::now());
         let session = taken.and_then(|(digest, path)| {
-            let session = self.directory.session_by_digest(&digest)?;
-            Some((session, path))
+            let (guest, session) = self.directory.session_by_digest(&digest)?;
+            Some((guest, session, path))
         });
-        let Some((session, path)) = session else {
+        let Some((guest, session, path)) = session else {
             return pages::code_spent().into_response(true);
         };
-        let principal = Principal::Administrator {
-            user_id: session.user_id,
-            by: Proof::Session,
-        };
-        audit(&principal, host, true);
+        self.note(&guest.principal, host, true, from);
         let to = format!("{}arrived?path={}", pages::PREFIX, in_query(&path));
         let mut response = redirect(&to);
         let cookie = self.cookies.set(&host.name, &session.digest());
@@ -370,17 +373,22 @@ impl Access {
         }
         response
     }
-}
 
-fn audit(principal: &Principal, host: &WorkspaceHost, allowed: bool) {
-    tracing::info!(
-        target: "audit",
-        who = principal.label(),
-        action = "open_workspace",
-        workspace = %host.workspace,
-        port = host.port,
-        allowed,
-    );
+    fn note(
+        &self,
+        principal: &Principal,
+        host: &WorkspaceHost,
+        allowed: bool,
+        from: Option<IpAddr>,
+    ) {
+        self.audit.record(&Event {
+            principal,
+            action: Action::OpenWorkspace,
+            target: &format!("port {} of workspace {}", host.port, host.workspace),
+            allowed,
+            from,
+        });
+    }
 }
 
 fn redirect(to: &str) -> Response<Body> {

@@ -36,9 +36,9 @@ pub(crate) use presence::{Pod, Presence};
 use services::{Configuration, Registrar, Tunnel};
 
 use crate::{
-    authorization::{Action, Decision, Principal, Resource, authorize},
+    authorization::{Action, Decision, Principal, Relation, Resource, authorize},
     configuration::Configurations,
-    directory::{Agent, Cut, Directory, TokenOwner},
+    directory::{Agent, Authenticated, Cut, Directory},
     listener::EndingToken,
     metrics::Metrics,
     tunnel::{ConnectionId, Tunnels},
@@ -170,27 +170,32 @@ impl AgentServices {
 
     fn authenticate(&self, headers: &HeaderMap) -> Result<AgentCall, Status> {
         let unauthenticated = || Status::unauthenticated("unauthenticated");
-        let token = headers
+        let Authenticated { principal, cut } = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(bearer)
             .and_then(|secret| self.directory.authenticate(secret))
             .ok_or_else(unauthenticated)?;
-        let TokenOwner::Agent { id } = token.owner else {
+        let Principal::Agent { agent_id: id } = principal else {
             return Err(unauthenticated());
         };
         let agent = self.directory.agent_by_id(id).ok_or_else(unauthenticated)?;
-        let principal = Principal::Agent { agent_id: id };
-        match authorize(&principal, Action::ServeAgent, Resource::Agent { id }) {
+        let resource = Resource::Agent {
+            id,
+            relation: Relation::None,
+        };
+        match authorize(&principal, Action::ServeAgent, resource) {
             Decision::Allowed => Ok(AgentCall {
                 cluster: self.clusters.admit(id, headers)?,
                 agent,
                 connection: self.connection,
-                cut: token.cancelled().clone(),
+                cut,
                 ending: self.ending.clone(),
             }),
             Decision::Unauthenticated => Err(unauthenticated()),
-            Decision::Forbidden => Err(Status::permission_denied("forbidden")),
+            Decision::Forbidden | Decision::TokenTooNarrow(_) => {
+                Err(Status::permission_denied("forbidden"))
+            }
         }
     }
 }

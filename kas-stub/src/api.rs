@@ -1,12 +1,17 @@
 //! What people and machines ask the server over HTTP: the REST API and the page.
 
 mod agents;
+mod audit;
 mod caller;
 mod logs;
 mod open_workspace;
 pub(crate) mod page;
 mod problem;
+mod projects;
+mod sessions;
 mod tokens;
+mod users;
+mod whose;
 mod workspace_events;
 mod workspaces;
 
@@ -14,12 +19,14 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
+    body::Bytes,
     extract::{DefaultBodyLimit, Request, State},
     http::StatusCode,
     middleware::{self, Next},
     response::Response,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
+use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -27,10 +34,12 @@ use tracing::Instrument as _;
 use crate::{
     access::Access,
     agents::{Clusters, Presence},
+    audit::Audit,
     authorization::{Action, Resource},
     configuration::Configurations,
-    directory::Directory,
+    directory::{Directory, Passwords},
     git::guard::Policy,
+    oidc,
     proxy::Proxy,
     sign_in::{LINK_LENGTH, SignIn},
     tls::Served,
@@ -47,12 +56,16 @@ const MAX_BODY: usize = 1024 * 1024;
 /// What the API works on.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
+    pub(crate) audit: Arc<Audit>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) clusters: Arc<Clusters>,
     pub(crate) configurations: Arc<Configurations>,
     pub(crate) presence: Arc<Presence>,
     pub(crate) tunnels: Arc<Tunnels>,
     pub(crate) sign_in: Arc<SignIn>,
+    pub(crate) passwords: Arc<Passwords>,
+    /// With whom people sign in too, if there is one.
+    pub(crate) provider: Option<Arc<oidc::Provider>>,
     pub(crate) external_url: Arc<str>,
     pub(crate) agent_url: Arc<str>,
     /// The domain under which workspaces have their hosts.
@@ -81,6 +94,7 @@ impl Api {
                 "/agents/{name}/accept-cluster",
                 post(agents::accept_cluster),
             )
+            .route("/agents/{name}/project", put(agents::move_to))
             .route("/agents/{name}/push-hook", post(agents::push_hook))
             .route(
                 "/agents/{name}/orphans/{id}",
@@ -89,10 +103,12 @@ impl Api {
             .route("/tokens", get(tokens::list).post(tokens::create))
             .route("/tokens/{id}", delete(tokens::revoke))
             .route("/sign-in-links", post(create_sign_in_link))
-            .route(
-                "/workspaces",
-                get(workspaces::list).post(workspaces::create),
-            )
+            .route("/user", get(users::own))
+            .route("/user/password", put(users::change_own_password))
+            .route("/sessions", get(sessions::list))
+            .route("/sessions/{id}", delete(sessions::end))
+            .merge(people())
+            .route("/workspaces", get(whose::list).post(workspaces::create))
             .route(
                 "/workspaces/{name}",
                 get(workspaces::show).delete(workspaces::delete),
@@ -114,7 +130,12 @@ impl Api {
             .route("/style.css", get(page::style))
             .route("/script.js", get(page::script))
             .route("/sign-in/{code}", get(page::sign_in::confirm))
-            .route("/sign-in", post(page::sign_in::sign_in))
+            .route("/sign-in", post(page::sign_in::by_link))
+            .route("/sign-in/password", post(page::sign_in::by_password))
+            .route("/sign-in/oidc", get(page::sign_in::begin_oidc))
+            .route(oidc::CALLBACK, get(page::sign_in::end_oidc))
+            .merge(page::account::routes())
+            .merge(page::administration::routes())
             .route("/sign-out", post(page::sign_in::sign_out))
             .route("/open-workspace", get(open_workspace::open))
             .layer(middleware::from_fn(page::wanted::remember))
@@ -127,6 +148,32 @@ impl Api {
             .layer(middleware::from_fn(to_its_end))
             .with_state(self)
     }
+}
+
+/// What administrators do with people, and what projects' owners do with members.
+fn people() -> Router<Api> {
+    Router::new()
+        .route("/users", get(users::list).post(users::create))
+        .route("/users/{name}", get(users::show))
+        .route("/users/{name}/suspend", post(users::suspend))
+        .route("/users/{name}/reactivate", post(users::reactivate))
+        .route("/users/{name}/role", put(users::set_role))
+        .route("/users/{name}/password", put(users::reset_password))
+        .route("/users/{name}/identity", put(users::link))
+        .route("/users/{name}/tokens", get(users::list_tokens))
+        .route("/users/{name}/tokens/{id}", delete(users::revoke_token))
+        .route("/users/{name}/sessions", get(users::list_sessions))
+        .route("/users/{name}/sessions/{id}", delete(users::end_session))
+        .route("/projects", get(projects::list).post(projects::create))
+        .route(
+            "/projects/{path}",
+            get(projects::show).delete(projects::delete),
+        )
+        .route(
+            "/projects/{path}/members/{user}",
+            put(projects::set_member).delete(projects::remove_member),
+        )
+        .route("/audit", get(audit::list))
 }
 
 /// Runs what changes something to its end, also when the caller goes away in the middle: the store and what is kept in
@@ -161,18 +208,32 @@ async fn server(
     })))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateLink {
+    /// Whom it signs in; else the local administrator.
+    #[serde(default)]
+    user: Option<String>,
+}
+
 async fn create_sign_in_link(
     State(api): State<Api>,
     caller: Caller,
+    body: Bytes,
 ) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
     caller.allow(Action::CreateSignInLink, Resource::Server)?;
-    let link = sign_in_link(&api.sign_in, &api.external_url);
+    let CreateLink { user } = problem::object(&body)?;
+    let user_id = match user {
+        None => api.directory.administrator(),
+        Some(name) => api.directory.user_by_name(&name)?.id,
+    };
+    let link = sign_in_link(&api.sign_in, user_id, &api.external_url);
     let answer = json!({ "url": link, "expires_in_seconds": LINK_LENGTH.as_secs() });
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
 /// A new single-use link.
-pub(crate) fn sign_in_link(sign_in: &SignIn, external_url: &str) -> String {
-    let code = sign_in.create(std::time::Instant::now());
+pub(crate) fn sign_in_link(sign_in: &SignIn, user_id: u64, external_url: &str) -> String {
+    let code = sign_in.create(user_id, std::time::Instant::now());
     format!("{external_url}/sign-in/{}", code.expose())
 }

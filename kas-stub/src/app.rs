@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -21,16 +21,18 @@ use crate::{
     access::{Access, AccessParts},
     agents::{AgentServices, AgentServicesParts, Clusters, Presence},
     api::{self, Api},
+    audit::Audit,
     authorities,
     config::ServeConfig,
     configuration::{Configurations, chain},
     data_folder::{self, ACCESS_KEY, DATABASE, SOCKET},
-    directory::Directory,
+    directory::{Directory, Passwords},
     fetch::Fetcher,
     git::{Git, guard::Policy},
     listener::{self, Audience, ConnectionInfo, ConnectionTiming, Lifetime, Source},
     metrics::Metrics,
     observability::Observability,
+    oidc,
     proxy::Proxy,
     sign_in::SignIn,
     store::{SqliteStore, Store, backup},
@@ -61,6 +63,7 @@ pub struct Server {
     lifetime: Lifetime,
     tunnels: Arc<Tunnels>,
     directory: Arc<Directory>,
+    audit: Arc<Audit>,
     store: Arc<dyn Store>,
     stop_grace: Duration,
     socket: PathBuf,
@@ -92,6 +95,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         workspaces: workspace_defaults,
         workspaces_domain,
         editors,
+        oidc,
         log_format: _,
         log_level: _,
         clock_ahead_file,
@@ -110,6 +114,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join(DATABASE)).await?);
     let (directory, first_start) = Directory::open(Arc::clone(&store)).await?;
     let directory = Arc::new(directory);
+    let audit = Arc::new(Audit::open(Arc::clone(&store)).await?);
     let registries = workspace_defaults.registries.iter();
     let registries = registries.map(ToString::to_string).collect();
     let (full_interval, partial_interval) = (
@@ -144,6 +149,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     let agent_url: Arc<str> = agent_url
         .map_or_else(|| format!("grpcs://{agents_at}"), |url| url.to_string())
         .into();
+    let provider = oidc::provider(oidc, &external_url)?;
     let tls = Tls::load(match (tls_cert_file, tls_key_file) {
         (Some(certificate), Some(key)) => tls::Source::Given {
             certificate,
@@ -209,8 +215,9 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     lifetime.tasks.spawn(async move {
         stopping.run_until_cancelled(keeper.run()).await;
     });
-    let sign_in = Arc::new(SignIn::new(Instant::now()));
-    let sign_in_link = first_start.then(|| api::sign_in_link(&sign_in, &external_url));
+    let sign_in = Arc::new(SignIn::new());
+    let sign_in_link =
+        first_start.then(|| api::sign_in_link(&sign_in, directory.administrator(), &external_url));
 
     let agent_services = AgentServices::new(AgentServicesParts {
         directory: Arc::clone(&directory),
@@ -225,6 +232,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         external_url: Arc::clone(&external_url),
     });
     let proxy = Arc::new(Proxy::new(
+        Arc::clone(&audit),
         Arc::clone(&directory),
         Arc::clone(&configurations),
         Arc::clone(&tunnels),
@@ -234,6 +242,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
     let workspaces_domain: Arc<str> = workspaces_domain.as_str().into();
     let access = Arc::new(
         Access::open(AccessParts {
+            audit: Arc::clone(&audit),
             directory: Arc::clone(&directory),
             workspaces: Arc::clone(&workspaces),
             tunnels: Arc::clone(&tunnels),
@@ -246,12 +255,15 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         .with_context(|| format!("the key in {}", data_dir.join(ACCESS_KEY).display()))?,
     );
     let api = Api {
+        audit: Arc::clone(&audit),
         directory: Arc::clone(&directory),
         clusters,
         configurations: Arc::clone(&configurations),
         presence: Arc::clone(&presence),
         tunnels: Arc::clone(&tunnels),
         sign_in,
+        passwords: Arc::new(Passwords::new()),
+        provider,
         external_url,
         agent_url,
         workspaces_domain,
@@ -329,9 +341,11 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         lifetime.clone(),
         move |_, _| TowerToHyperService::new(observability_router.clone()),
     ));
-    lifetime
-        .tasks
-        .spawn(maintain(Arc::clone(&directory), lifetime.stopping.clone()));
+    lifetime.tasks.spawn(maintain(
+        Arc::clone(&directory),
+        Arc::clone(&audit),
+        lifetime.stopping.clone(),
+    ));
     lifetime.tasks.spawn(tls::keep_fresh(
         tls.served,
         tls_poll_interval,
@@ -347,6 +361,7 @@ pub async fn start(config: ServeConfig) -> anyhow::Result<Server> {
         lifetime,
         tunnels,
         directory,
+        audit,
         store,
         stop_grace,
         socket,
@@ -365,6 +380,7 @@ impl Server {
             lifetime,
             tunnels,
             directory,
+            audit,
             store,
             stop_grace,
             socket,
@@ -389,6 +405,7 @@ impl Server {
                 "when tokens were last used could not be kept"
             );
         }
+        audit.write().await;
         store.close().await;
         let _ = fs::remove_file(socket);
     }
@@ -411,7 +428,7 @@ pub async fn restore(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn maintain(directory: Arc<Directory>, stopping: CancellationToken) {
+async fn maintain(directory: Arc<Directory>, audit: Arc<Audit>, stopping: CancellationToken) {
     for round in 1_u32.. {
         let pause = tokio::time::sleep(MAINTENANCE_INTERVAL);
         if stopping.run_until_cancelled(pause).await.is_none() {
@@ -421,6 +438,7 @@ async fn maintain(directory: Arc<Directory>, stopping: CancellationToken) {
         if let Err(error) = directory.maintain(Timestamp::now(), write).await {
             tracing::warn!(error = chain(&error), "maintenance of credentials failed");
         }
+        audit.write().await;
     }
 }
 

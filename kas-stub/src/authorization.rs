@@ -1,16 +1,39 @@
-//! Who may do what: one pure function over closed sets, asked by every request.
+//! Who may do what: one pure function over closed sets, asked by every request, and the one table that it reads.
+//!
+//! A person stands to a thing in several ways at once (signed in, member of the agent's project, owner of the workspace);
+//! a rule names those ways of which one is enough, and the scopes of which a token needs one. The table as people read it is
+//! `kas-stub/RIGHTS.md`; a test asks the function and compares.
+
+mod rules;
+mod scopes;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use rules::Action;
+use rules::{By, Standing, rule};
+pub(crate) use scopes::{Scope, Scopes};
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Principal {
     /// Nobody that we know.
     Anonymous,
-    /// An administrator, and how they showed it.
-    Administrator { user_id: u64, by: Proof },
+    /// A user, and how they showed it.
+    Person { user_id: u64, role: Role, by: Proof },
     /// An agent, by one of its tokens.
     Agent { agent_id: u64 },
     /// The Git server of an agent's project, by the webhook's secret.
     Webhook { agent_id: u64 },
+}
+
+/// What a user is on this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    User,
+    Administrator,
 }
 
 /// How a person showed who they are.
@@ -21,14 +44,33 @@ pub(crate) enum Proof {
     /// A browser's session cookie.
     Session,
     /// A personal token.
-    Token { token_id: u64 },
+    Token { token_id: u64, scopes: Scopes },
+}
+
+/// What a user is in a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MemberRole {
+    Developer,
+    Maintainer,
+    Owner,
+}
+
+/// How the caller is related to a project, or to the project of an agent; the higher includes what the lower may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Relation {
+    /// Not at all.
+    None,
+    /// A member of another project that the agent's configuration file lets in.
+    Invited,
+    Member(MemberRole),
 }
 
 impl Principal {
     /// The person, if it is one.
     pub(crate) fn user_id(&self) -> Option<u64> {
         match self {
-            Self::Administrator { user_id, .. } => Some(*user_id),
+            Self::Person { user_id, .. } => Some(*user_id),
             Self::Agent { .. } | Self::Webhook { .. } | Self::Anonymous => None,
         }
     }
@@ -37,221 +79,107 @@ impl Principal {
     pub(crate) fn label(&self) -> String {
         match self {
             Self::Anonymous => "anonymous".into(),
-            Self::Administrator { user_id, by } => match by {
+            Self::Person { user_id, by, .. } => match by {
                 Proof::Socket => format!("user {user_id} by socket"),
                 Proof::Session => format!("user {user_id} by session"),
-                Proof::Token { token_id } => format!("user {user_id} by token {token_id}"),
+                Proof::Token { token_id, .. } => format!("user {user_id} by token {token_id}"),
             },
             Self::Agent { agent_id } => format!("agent {agent_id}"),
             Self::Webhook { agent_id } => format!("webhook of agent {agent_id}"),
         }
     }
-}
 
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    ListAgents,
-    CreateAgent,
-    ReadAgent,
-    ManageAgentTokens,
-    /// Says that the project of an agent was pushed to.
-    NotifyPush,
-    ManagePersonalTokens,
-    CreateSignInLink,
-    /// Shows the page, which shows little to strangers.
-    OpenPage,
-    /// Uses a sign-in link.
-    SignIn,
-    ReadCertificateAuthority,
-    /// Calls the Kubernetes API of an agent's cluster.
-    UseKubernetes,
-    ListWorkspaces,
-    CreateWorkspace,
-    ReadWorkspace,
-    /// Starts, stops, restarts or deletes it.
-    ChangeWorkspace,
-    /// Opens a port of it: its editor, for example.
-    OpenWorkspace,
-    /// Serves as the agent: configuration, presence, tunnels.
-    ServeAgent,
+    /// In which of these ways it stands to the resource.
+    fn stands(&self, standing: Standing, resource: Resource) -> bool {
+        let related = |least| match resource {
+            Resource::Agent { relation, .. } | Resource::Project { relation } => relation >= least,
+            Resource::Server | Resource::Workspace { .. } => false,
+        };
+        let on_agent = |of: u64| matches!(resource, Resource::Agent { id, .. } if id == of);
+        match (self, standing) {
+            (_, Standing::Anonymous) => true,
+            (Self::Person { .. }, Standing::User) => true,
+            (Self::Person { .. }, Standing::Invited) => related(Relation::Invited),
+            (Self::Person { .. }, Standing::Developer) => {
+                related(Relation::Member(MemberRole::Developer))
+            }
+            (Self::Person { .. }, Standing::Maintainer) => {
+                related(Relation::Member(MemberRole::Maintainer))
+            }
+            (Self::Person { .. }, Standing::Owner) => related(Relation::Member(MemberRole::Owner)),
+            (Self::Person { user_id, .. }, Standing::WorkspaceOwner) => {
+                resource == Resource::Workspace { owner: *user_id }
+            }
+            (Self::Person { role, .. }, Standing::Administrator) => *role == Role::Administrator,
+            (Self::Agent { agent_id }, Standing::Agent)
+            | (Self::Webhook { agent_id }, Standing::Webhook) => on_agent(*agent_id),
+            (Self::Person { .. }, Standing::Agent | Standing::Webhook)
+            | (Self::Anonymous | Self::Agent { .. } | Self::Webhook { .. }, _) => false,
+        }
+    }
+
+    /// Whether a credential of this kind is enough.
+    fn proves(&self, by: By) -> bool {
+        let Self::Person { by: proof, .. } = self else {
+            return true;
+        };
+        match (by, proof) {
+            (By::Anything, _) => true,
+            (By::Scopes(_) | By::NoToken | By::SocketOnly, Proof::Socket) => true,
+            (By::Scopes(_) | By::NoToken, Proof::Session) => true,
+            (By::Scopes(enough), Proof::Token { scopes, .. }) => {
+                enough.iter().any(|scope| scopes.has(*scope))
+            }
+            (By::SocketOnly, Proof::Session | Proof::Token { .. })
+            | (By::NoToken, Proof::Token { .. }) => false,
+        }
+    }
 }
 
 /// On what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
+    /// The server, or what is the caller's own.
     Server,
-    Agent { id: u64 },
-    Workspace { owner: u64 },
+    Agent {
+        id: u64,
+        relation: Relation,
+    },
+    Project {
+        relation: Relation,
+    },
+    Workspace {
+        owner: u64,
+    },
 }
 
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Allowed,
-    /// Who asks is not known; with a credential it might be allowed.
+    /// Who asks is not known: with a credential it might be allowed.
     Unauthenticated,
     /// Who asks is known, and may not.
     Forbidden,
+    /// Who asks may, but not by this token.
+    TokenTooNarrow(&'static [Scope]),
 }
 
 /// Decides whether the principal may do the action on the resource.
 pub(crate) fn authorize(principal: &Principal, action: Action, resource: Resource) -> Decision {
-    use Action as A;
-    let allowed = match (principal, action) {
-        (_, A::OpenPage | A::SignIn | A::ReadCertificateAuthority) => true,
-        // A sign-in link becomes a session that outlives the credential it was made with, so it takes more than a token.
-        (Principal::Administrator { by, .. }, A::CreateSignInLink) => *by == Proof::Socket,
-        (
-            Principal::Administrator { .. },
-            A::ListAgents
-            | A::CreateAgent
-            | A::ReadAgent
-            | A::ManageAgentTokens
-            | A::NotifyPush
-            | A::ManagePersonalTokens
-            | A::UseKubernetes
-            | A::ListWorkspaces
-            | A::CreateWorkspace
-            | A::ReadWorkspace
-            | A::ChangeWorkspace,
-        ) => true,
-        // What runs in a workspace acts as its owner, so that no role stands in for being it.
-        (Principal::Administrator { user_id, .. }, A::OpenWorkspace) => {
-            resource == Resource::Workspace { owner: *user_id }
-        }
-        (Principal::Administrator { .. }, A::ServeAgent) => false,
-        (Principal::Agent { agent_id }, A::ServeAgent)
-        | (Principal::Webhook { agent_id }, A::NotifyPush) => {
-            resource == Resource::Agent { id: *agent_id }
-        }
-        (
-            Principal::Agent { .. } | Principal::Webhook { .. } | Principal::Anonymous,
-            A::ListAgents
-            | A::CreateAgent
-            | A::ReadAgent
-            | A::ManageAgentTokens
-            | A::NotifyPush
-            | A::ManagePersonalTokens
-            | A::CreateSignInLink
-            | A::UseKubernetes
-            | A::ListWorkspaces
-            | A::CreateWorkspace
-            | A::ReadWorkspace
-            | A::ChangeWorkspace
-            | A::OpenWorkspace
-            | A::ServeAgent,
-        ) => false,
-    };
-    match (allowed, principal) {
-        (true, _) => Decision::Allowed,
-        (false, Principal::Anonymous) => Decision::Unauthenticated,
-        (
-            false,
-            Principal::Administrator { .. } | Principal::Agent { .. } | Principal::Webhook { .. },
-        ) => Decision::Forbidden,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ACTIONS: [Action; 17] = [
-        Action::ListAgents,
-        Action::CreateAgent,
-        Action::ReadAgent,
-        Action::ManageAgentTokens,
-        Action::NotifyPush,
-        Action::ManagePersonalTokens,
-        Action::CreateSignInLink,
-        Action::OpenPage,
-        Action::SignIn,
-        Action::ReadCertificateAuthority,
-        Action::UseKubernetes,
-        Action::ListWorkspaces,
-        Action::CreateWorkspace,
-        Action::ReadWorkspace,
-        Action::ChangeWorkspace,
-        Action::OpenWorkspace,
-        Action::ServeAgent,
-    ];
-
-    /// The whole table, on agent 1: + allowed, - forbidden, ? unauthenticated.
-    const TABLE: &str = "
-                             socket session token agent1 agent2 hook1 hook2 anonymous
-ListAgents                   +      +       +     -      -      -     -     ?
-CreateAgent                  +      +       +     -      -      -     -     ?
-ReadAgent                    +      +       +     -      -      -     -     ?
-ManageAgentTokens            +      +       +     -      -      -     -     ?
-NotifyPush                   +      +       +     -      -      +     -     ?
-ManagePersonalTokens         +      +       +     -      -      -     -     ?
-CreateSignInLink             +      -       -     -      -      -     -     ?
-OpenPage                     +      +       +     +      +      +     +     +
-SignIn                       +      +       +     +      +      +     +     +
-ReadCertificateAuthority     +      +       +     +      +      +     +     +
-UseKubernetes                +      +       +     -      -      -     -     ?
-ListWorkspaces               +      +       +     -      -      -     -     ?
-CreateWorkspace              +      +       +     -      -      -     -     ?
-ReadWorkspace                +      +       +     -      -      -     -     ?
-ChangeWorkspace              +      +       +     -      -      -     -     ?
-OpenWorkspace                -      -       -     -      -      -     -     ?
-ServeAgent                   -      -       -     +      -      -     -     ?
-";
-
-    #[test]
-    fn the_table_is_as_written() {
-        let person = |by| Principal::Administrator { user_id: 1, by };
-        let principals = [
-            person(Proof::Socket),
-            person(Proof::Session),
-            person(Proof::Token { token_id: 1 }),
-            Principal::Agent { agent_id: 1 },
-            Principal::Agent { agent_id: 2 },
-            Principal::Webhook { agent_id: 1 },
-            Principal::Webhook { agent_id: 2 },
-            Principal::Anonymous,
-        ];
-        let mut table = vec![TABLE.lines().nth(1).unwrap().to_owned()];
-        for action in ACTIONS {
-            let mut line = format!("{:29}", format!("{action:?}"));
-            for (principal, width) in principals.iter().zip([7, 8, 6, 7, 7, 6, 6, 1]) {
-                let sign = match authorize(principal, action, Resource::Agent { id: 1 }) {
-                    Decision::Allowed => "+",
-                    Decision::Forbidden => "-",
-                    Decision::Unauthenticated => "?",
-                };
-                line.push_str(&format!("{sign:width$}"));
+    let rule = rule(action);
+    let stands = |standing: &Standing| principal.stands(*standing, resource);
+    match (rule.who.iter().any(stands), principal.proves(rule.by)) {
+        (true, true) => Decision::Allowed,
+        (true, false) => match (rule.by, principal) {
+            (By::Scopes(scopes), _) => Decision::TokenTooNarrow(scopes),
+            (By::Anything | By::NoToken | By::SocketOnly, _) => Decision::Forbidden,
+        },
+        (false, _) => match principal {
+            Principal::Anonymous => Decision::Unauthenticated,
+            Principal::Person { .. } | Principal::Agent { .. } | Principal::Webhook { .. } => {
+                Decision::Forbidden
             }
-            table.push(line);
-        }
-        assert_eq!(table.join("\n"), TABLE.trim_matches('\n'));
-    }
-
-    #[test]
-    fn only_its_owner_opens_a_workspace() {
-        let open = |principal| {
-            authorize(
-                &principal,
-                Action::OpenWorkspace,
-                Resource::Workspace { owner: 1 },
-            )
-        };
-        for by in [Proof::Socket, Proof::Session, Proof::Token { token_id: 5 }] {
-            let person = |user_id| Principal::Administrator { user_id, by };
-            assert_eq!(open(person(1)), Decision::Allowed);
-            assert_eq!(open(person(2)), Decision::Forbidden);
-        }
-        assert_eq!(open(Principal::Agent { agent_id: 1 }), Decision::Forbidden);
-        assert_eq!(open(Principal::Anonymous), Decision::Unauthenticated);
-    }
-
-    #[test]
-    fn an_agent_serves_no_server() {
-        let agent = Principal::Agent { agent_id: 1 };
-        assert_eq!(
-            authorize(&agent, Action::ServeAgent, Resource::Server),
-            Decision::Forbidden
-        );
+        },
     }
 }

@@ -6,6 +6,7 @@ mod install;
 mod keep;
 mod kubeconfig;
 mod output;
+mod people;
 mod serve;
 mod workspaces;
 
@@ -69,6 +70,16 @@ enum Command {
     /// Make, start, stop and delete workspaces.
     #[command(subcommand)]
     Workspace(workspaces::WorkspaceCommand),
+    /// Make users, suspend them, and change what they are.
+    #[command(subcommand)]
+    User(people::UserCommand),
+    /// Make projects, and say who is a member: members use the project's agents.
+    #[command(subcommand)]
+    Project(people::ProjectCommand),
+    /// See and end sessions of browsers.
+    #[command(subcommand)]
+    Session(people::SessionCommand),
+    Audit(people::AuditArgs),
     /// Make and revoke tokens of your own, for the API and kubectl.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -87,6 +98,9 @@ enum Command {
     },
     /// Print a link that signs a browser in, once, within 15 minutes (on the server's own machine).
     SignInLink {
+        /// Whom it signs in [default: the local administrator].
+        #[arg(long)]
+        user: Option<String>,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -106,6 +120,9 @@ enum AgentCommand {
         /// The Git project with .gitlab/agents/NAME/config.yaml, as https://HOST/PATH.
         #[arg(long, value_name = "URL")]
         project: Option<String>,
+        /// The project of this server, made by `kas-stub project create`, whose members may use it.
+        #[arg(long, value_name = "PATH")]
+        in_project: Option<String>,
         /// Take over the agent with this id that another server made; its workspaces are then listed as orphans.
         #[arg(long, value_name = "ID", requires = "import_token_file")]
         import_id: Option<u64>,
@@ -140,6 +157,16 @@ enum AgentCommand {
     AcceptCluster {
         /// The agent's name.
         name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Put the agent into another project.
+    Move {
+        /// The agent's name.
+        name: String,
+        /// The project's path; without it only administrators may use the agent.
+        #[arg(long, value_name = "PATH")]
+        to: Option<String>,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -185,6 +212,9 @@ enum TokenCommand {
         /// Days until it expires, 1 to 365.
         #[arg(long, default_value_t = 30)]
         expires_days: u32,
+        /// What it is for (repeatable): api, read_api, k8s_proxy, workspaces [default: all].
+        #[arg(long, value_delimiter = ',', value_parser = ["api", "read_api", "k8s_proxy", "workspaces"])]
+        scope: Vec<String>,
         #[command(flatten)]
         client: ClientArgs,
     },

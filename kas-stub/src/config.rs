@@ -2,6 +2,7 @@
 
 mod editors;
 pub(crate) mod file;
+mod people;
 mod workspaces;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 
 pub use crate::{clock::Clock, listener::Keepalive};
 pub use editors::EditorSettings;
+pub use people::OidcSettings;
 pub use workspaces::WorkspaceDefaults;
 
 /// Settings of one server.
@@ -123,6 +125,9 @@ pub struct ServeConfig {
     #[command(flatten)]
     pub editors: EditorSettings,
 
+    #[command(flatten)]
+    pub oidc: OidcSettings,
+
     /// Form of the log on stderr.
     #[arg(long, env = "KAS_STUB_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -216,6 +221,7 @@ impl ServeConfig {
             workspaces_domain: Domain(DEFAULT_WORKSPACES_DOMAIN.into()),
             workspaces: WorkspaceDefaults::default(),
             editors: EditorSettings::default(),
+            oidc: OidcSettings::default(),
             log_format: LogFormat::Text,
             log_level: "info".into(),
             clock_ahead_file: None,

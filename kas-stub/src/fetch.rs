@@ -4,7 +4,7 @@
 //! [`guard`](crate::git::guard), and the connection is made to the judged address and no other. Time, size and the number
 //! of redirects are limited; nothing of the server's own (cookies, credentials, proxies) goes along.
 
-mod connect;
+pub(crate) mod connect;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@
 //!
 //! - [`app`] wires everything and owns every task; the other modules return futures or are called.
 //! - `directory` is the in-memory index over the store: authenticating a call does no SQL.
-//! - `authorization` is one pure function that every request asks.
+//! - `authorization` is one pure function and the table it reads, which every request asks; `audit` keeps what it said.
 //! - `workspaces` makes workspaces of devfiles and reconciles them with the agents that run them.
 //! - `tunnel` keeps the streams that agents opened and hands each to one call.
 //! - Wire types stop at `agents` (configuration, presence), `workspaces::reconcile::convert`, `tunnel` (frames) and `proxy::wire`
@@ -25,6 +25,7 @@ pub mod config;
 mod access;
 mod agents;
 mod api;
+mod audit;
 mod authorities;
 mod authorization;
 mod configuration;
@@ -35,8 +36,10 @@ mod fetch;
 mod git;
 mod lingering;
 mod listener;
+mod membership;
 mod metrics;
 mod observability;
+mod oidc;
 mod proxy;
 mod secret;
 mod sign_in;

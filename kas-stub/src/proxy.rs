@@ -13,6 +13,7 @@ mod upgrade;
 mod wire;
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,12 +29,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     agents::bearer,
-    authorization::{Action, Decision, Principal, Proof, Resource, authorize},
+    audit::{Audit, Event},
+    authorization::{Action, Decision, Principal, Relation, Resource, authorize},
     configuration::Configurations,
     connection_headers::is_upgrade,
-    directory::{Cut, Directory, TokenOwner},
+    directory::{Authenticated, Cut, Directory},
     lingering::Lingering,
     listener::Lifetime,
+    membership,
     metrics::{Metrics, Outcome},
     tunnel::{CallError, OpenError, Opening, Tunnels},
 };
@@ -53,6 +56,7 @@ const WHOLE_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct Proxy {
+    audit: Arc<Audit>,
     directory: Arc<Directory>,
     configurations: Arc<Configurations>,
     tunnels: Arc<Tunnels>,
@@ -66,7 +70,7 @@ struct Grant {
     agent_id: u64,
     /// Whom the agent shall impersonate; none: it decides itself.
     as_user: Option<HeaderExtra>,
-    /// Ends when the personal token does.
+    /// Ends when the personal token does, or when its person may less.
     cut: Cut,
 }
 
@@ -93,6 +97,7 @@ impl Drop for Counted<'_> {
 
 impl Proxy {
     pub(crate) fn new(
+        audit: Arc<Audit>,
         directory: Arc<Directory>,
         configurations: Arc<Configurations>,
         tunnels: Arc<Tunnels>,
@@ -100,6 +105,7 @@ impl Proxy {
         lifetime: &Lifetime,
     ) -> Self {
         Self {
+            audit,
             directory,
             configurations,
             tunnels,
@@ -109,12 +115,16 @@ impl Proxy {
         }
     }
 
-    pub(crate) async fn handle(&self, request: Request<Lingering>) -> Response<Body> {
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Lingering>,
+        from: Option<IpAddr>,
+    ) -> Response<Body> {
         let mut counted = Counted {
             metrics: &self.metrics,
             outcome: Outcome::Abandoned,
         };
-        match self.forward(request).await {
+        match self.forward(request, from).await {
             Ok(response) => {
                 counted.outcome = match response.status() {
                     StatusCode::SWITCHING_PROTOCOLS => Outcome::Upgraded,
@@ -129,8 +139,12 @@ impl Proxy {
         }
     }
 
-    async fn forward(&self, mut request: Request<Lingering>) -> Result<Response<Body>, Failure> {
-        let grant = self.admit(&request)?;
+    async fn forward(
+        &self,
+        mut request: Request<Lingering>,
+        from: Option<IpAddr>,
+    ) -> Result<Response<Body>, Failure> {
+        let grant = self.admit(&request, from)?;
         let upgrade = is_upgrade(&request);
         let on_upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
         let is_head = request.method() == Method::HEAD;
@@ -220,7 +234,7 @@ impl Proxy {
     }
 
     /// Authenticates and authorises; each decision is one line of the audit log.
-    fn admit(&self, request: &Request<Lingering>) -> Result<Grant, Failure> {
+    fn admit(&self, request: &Request<Lingering>, from: Option<IpAddr>) -> Result<Grant, Failure> {
         let credential = request
             .headers()
             .get(header::AUTHORIZATION)
@@ -238,31 +252,22 @@ impl Proxy {
         let agent_id: u64 = agent_id
             .parse()
             .map_err(|_| Failure::Unauthenticated("the agent id in the token is no number"))?;
-        let token = self
-            .directory
-            .authenticate(secret)
-            .ok_or(Failure::Unauthenticated(
-                "token is not known, revoked or expired",
-            ))?;
-        let principal = match token.owner {
-            TokenOwner::User { id } => Principal::Administrator {
-                user_id: id,
-                by: Proof::Token { token_id: token.id },
-            },
-            TokenOwner::Agent { id } => Principal::Agent { agent_id: id },
+        let Authenticated { principal, cut } =
+            self.directory
+                .authenticate(secret)
+                .ok_or(Failure::Unauthenticated(
+                    "token is not known, revoked or expired",
+                ))?;
+        let agent = self.directory.agent_by_id(agent_id);
+        let unknown = Resource::Agent {
+            id: agent_id,
+            relation: Relation::None,
         };
-        let resource = Resource::Agent { id: agent_id };
+        let resource = agent.as_deref().map_or(unknown, |agent| {
+            membership::on_agent(&self.directory, &self.configurations, &principal, agent)
+        });
         let decision = authorize(&principal, Action::UseKubernetes, resource);
-        tracing::info!(
-            target: "audit",
-            who = principal.label(),
-            action = "use_kubernetes",
-            agent = agent_id,
-            method = %request.method(),
-            // Without the query: the command of an exec stands there.
-            path = &request.uri().path()[PREFIX.len() - 1..],
-            allowed = decision == Decision::Allowed,
-        );
+        self.note(request, &principal, agent_id, decision, from);
         match decision {
             Decision::Allowed => {}
             Decision::Unauthenticated => {
@@ -270,13 +275,21 @@ impl Proxy {
                     "token is not known, revoked or expired",
                 ));
             }
-            Decision::Forbidden => {
+            Decision::Forbidden if principal.user_id().is_none() => {
                 return Err(Failure::Forbidden(
                     "a token of an agent is not for calls of people",
                 ));
             }
+            Decision::Forbidden => {
+                return Err(Failure::Forbidden(
+                    "this needs a member of the agent's project, or of one that its configuration file lets in",
+                ));
+            }
+            Decision::TokenTooNarrow(_) => {
+                return Err(Failure::Forbidden("the token has no scope k8s_proxy"));
+            }
         }
-        let Some(agent) = self.directory.agent_by_id(agent_id) else {
+        let Some(agent) = agent else {
             return Err(Failure::NotFound("there is no agent with this id"));
         };
         let state = self.configurations.state(&agent);
@@ -287,19 +300,45 @@ impl Proxy {
         let as_user = match access.map(|it| it.access_as).unwrap_or_default() {
             AccessAs::Agent => None,
             AccessAs::User => {
-                let name = principal
-                    .user_id()
-                    .and_then(|id| self.directory.user_name(id));
-                let name = name.ok_or(Failure::Forbidden("the token's user is not known"))?;
+                let user = principal.user_id().and_then(|id| self.directory.user(id));
+                let user = user.ok_or(Failure::Forbidden("the token's user is not known"))?;
                 // The configuration's project has the agent's number, as in what the agent is told.
-                Some(impersonation::user(name, agent_id, agent_id))
+                Some(impersonation::user(user.name.as_str(), agent_id, agent_id))
             }
         };
         Ok(Grant {
             agent_id,
             as_user,
-            cut: token.cancelled().clone(),
+            cut,
         })
+    }
+
+    /// One line of the log for each call. Kept are those that change something or go on, and refused ones.
+    fn note(
+        &self,
+        request: &Request<Lingering>,
+        principal: &Principal,
+        agent_id: u64,
+        decision: Decision,
+        from: Option<IpAddr>,
+    ) {
+        // Without the query: the command of an exec stands there.
+        let path = &request.uri().path()[PREFIX.len() - 1..];
+        let method = request.method();
+        let allowed = decision == Decision::Allowed;
+        let event = Event {
+            principal,
+            action: Action::UseKubernetes,
+            target: &format!("agent {agent_id}: {method} {path}"),
+            allowed,
+            from,
+        };
+        let is_reading = matches!(*method, Method::GET | Method::HEAD) && !is_upgrade(request);
+        if allowed && is_reading {
+            self.audit.log(&event);
+        } else {
+            self.audit.record(&event);
+        }
     }
 }
 

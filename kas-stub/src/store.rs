@@ -17,12 +17,16 @@ pub(crate) use sqlite::SqliteStore;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     User,
+    /// Projects with their members.
+    Project,
     Agent,
     /// The cluster that an agent runs in.
     AgentCluster,
     /// Tokens of agents and of people.
     Token,
     Session,
+    /// Who did what: many entries in each record.
+    Audit,
     /// The last good configuration of an agent, and the error of a newer one.
     Configuration,
     /// What changes of a workspace.
@@ -35,10 +39,12 @@ impl Kind {
     fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Project => "project",
             Self::Agent => "agent",
             Self::AgentCluster => "agent_cluster",
             Self::Token => "token",
             Self::Session => "session",
+            Self::Audit => "audit",
             Self::Configuration => "configuration",
             Self::Workspace => "workspace",
             Self::WorkspaceContent => "workspace_content",

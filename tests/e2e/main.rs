@@ -18,8 +18,10 @@ mod installation;
 mod kubectl;
 mod life;
 mod network;
+mod operated;
 mod rights;
 mod service;
+mod sign_in;
 mod trouble;
 mod two_agents;
 mod workspace_trouble;
@@ -48,9 +50,11 @@ fn main() -> ExitCode {
         bulk::TESTS,
         network::TESTS,
         rights::TESTS,
+        sign_in::TESTS,
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        operated::TESTS,
         life::TESTS,
         access::TESTS,
         browser::TESTS,

@@ -100,6 +100,25 @@ async fn ask(
     })
 }
 
+/// Whether something of the core's group may be done in a namespace; everywhere without one.
+pub(super) async fn may(
+    client: &kube::Client,
+    namespace: &str,
+    verb: &str,
+    resource: &str,
+) -> Result<bool, kube::Error> {
+    review(
+        client,
+        ResourceAttributes {
+            resource: Some(resource.to_owned()),
+            verb: Some(verb.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ResourceAttributes::default()
+        },
+    )
+    .await
+}
+
 async fn review(
     client: &kube::Client,
     attributes: ResourceAttributes,

@@ -10,19 +10,21 @@ use axum::{
 };
 use jiff::Timestamp;
 use model::{
+    OperatorState,
     agent_name::AgentName,
     configuration::{Note, Section},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Api, Caller, Problem, problem};
+use super::{Api, Caller, Problem, problem, projects};
 use crate::{
     agents::{ClusterError, ClusterView, Pod},
     authorization::{Action, Resource},
     configuration::{ConfigurationError, Good, NO_COMMIT},
     directory::{Agent, Token, TokenOwner},
     git::ProjectUrl,
+    membership,
     workspaces::{
         choice::{Choices, choices},
         reconcile::{AgentOrphans, Leader},
@@ -38,6 +40,9 @@ struct CreateAgent {
     name: String,
     #[serde(default)]
     project_url: Option<String>,
+    /// The path of the project whose members may use it.
+    #[serde(default)]
+    project: Option<String>,
     /// Of an agent that another server made; then its token too.
     #[serde(default)]
     id: Option<u64>,
@@ -51,6 +56,8 @@ pub(super) struct AgentView {
     pub(super) id: u64,
     pub(super) name: String,
     project_url: Option<String>,
+    /// The project whose members may use it.
+    project: Option<String>,
     pub(super) connected: bool,
     pub(super) pods: Vec<Pod>,
     /// The cluster it runs in, when it says so, and another one that was refused.
@@ -64,6 +71,8 @@ pub(super) struct AgentView {
     leader: Option<Leader>,
     /// Workspaces in its cluster that this server does not know; nothing is done to them.
     orphans: AgentOrphans,
+    /// Whether its cluster runs DevWorkspaces; null while it has said nothing of it.
+    pub(super) devworkspaces: Option<OperatorState>,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,7 +110,9 @@ impl From<&Token> for TokenView {
     }
 }
 
-pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
+/// What the caller may know of the agent: tokens and orphans are for those who may do something about them.
+pub(super) fn view(api: &Api, caller: &Caller, agent: &Agent) -> AgentView {
+    let resource = on(api, caller, agent);
     let pods = api.presence.pods(agent.id);
     let counts = api.tunnels.counts(agent.id);
     let state = api.configurations.state(agent);
@@ -110,6 +121,10 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
         id: agent.id,
         name: agent.name.to_string(),
         project_url: agent.project_url.clone(),
+        project: agent
+            .project
+            .and_then(|id| api.directory.project_by_id(id))
+            .map(|it| it.path.to_string()),
         connected: !pods.is_empty() || counts.idle + counts.active > 0,
         pods,
         cluster: api.clusters.view(agent.id),
@@ -126,12 +141,19 @@ pub(super) fn view(api: &Api, agent: &Agent) -> AgentView {
             error: state.error.clone(),
             notes: good.map_or_else(Vec::new, |good: &Good| good.notes.to_vec()),
         },
-        tokens: token_views(api, agent),
+        tokens: match caller.may(Action::ManageAgentTokens, resource) {
+            true => token_views(api, agent),
+            false => Vec::new(),
+        },
         workspaces: state
             .known()
             .map(|good| choices(&good.configuration.remote_development, api.maker.editors())),
         leader: api.workspaces.leaders().leader(agent.id),
-        orphans: api.workspaces.orphans().of(agent.id),
+        orphans: match caller.may(Action::ManageOrphans, resource) {
+            true => api.workspaces.orphans().of(agent.id),
+            false => AgentOrphans::default(),
+        },
+        devworkspaces: api.workspaces.operators().of(agent.id),
     }
 }
 
@@ -156,8 +178,22 @@ pub(super) async fn list(
     caller: Caller,
 ) -> Result<Json<Vec<AgentView>>, Problem> {
     caller.allow(Action::ListAgents, Resource::Server)?;
-    let agents = api.directory.agents();
-    Ok(Json(agents.iter().map(|agent| view(&api, agent)).collect()))
+    let agents = readable(&api, &caller);
+    let views = agents.iter().map(|agent| view(&api, &caller, agent));
+    Ok(Json(views.collect()))
+}
+
+/// The agents that the caller may know of.
+pub(super) fn readable(api: &Api, caller: &Caller) -> Vec<Arc<Agent>> {
+    which(api, caller, Action::ReadAgent)
+}
+
+/// The agents to which the caller may do this.
+pub(super) fn which(api: &Api, caller: &Caller, action: Action) -> Vec<Arc<Agent>> {
+    let agents = api.directory.agents().into_iter();
+    agents
+        .filter(|agent| caller.may(action, on(api, caller, agent)))
+        .collect()
 }
 
 pub(super) async fn create(
@@ -165,13 +201,22 @@ pub(super) async fn create(
     caller: Caller,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    caller.allow(Action::CreateAgent, Resource::Server)?;
+    // Who is not known is not told what is wrong with what they send.
+    caller.allow(Action::ListAgents, Resource::Server)?;
     let CreateAgent {
         name,
         project_url,
+        project,
         id,
         token,
     } = problem::object(&body)?;
+    let project = match project {
+        None => {
+            caller.allow_on(Action::CreateAgent, Resource::Server, &name)?;
+            None
+        }
+        Some(path) => Some(projects::find(&api, &caller, Action::CreateAgent, &path)?.id),
+    };
     let name: AgentName = name
         .parse()
         .map_err(|error| Problem::invalid("name", format!("{error}")))?;
@@ -182,10 +227,13 @@ pub(super) async fn create(
         })?;
     }
     let created = match (id, token) {
-        (None, None) => api.directory.create_agent(name, project_url).await?,
+        (None, None) => {
+            let created = api.directory.create_agent(name, project_url, project);
+            created.await?
+        }
         (Some(id), Some(token)) => {
             api.directory
-                .import_agent(name, project_url, id, &token)
+                .import_agent(name, project_url, project, id, &token)
                 .await?
         }
         (Some(_), None) => return Err(Problem::invalid("token", "an id comes with its token")),
@@ -215,7 +263,7 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<AgentView>, Problem> {
     let agent = find(&api, &caller, Action::ReadAgent, &name)?;
-    Ok(Json(view(&api, &agent)))
+    Ok(Json(view(&api, &caller, &agent)))
 }
 
 pub(super) async fn list_tokens(
@@ -298,7 +346,8 @@ pub(super) async fn push_hook(
         Some(agent) => caller.or_webhook(agent, secret),
         None => caller,
     };
-    caller.allow(Action::NotifyPush, resource(agent.as_deref()))?;
+    let resource = agent.as_deref().map(|agent| on(&api, &caller, agent));
+    caller.allow(Action::NotifyPush, resource.unwrap_or(Resource::Server))?;
     let agent = agent.ok_or_else(|| no_such_agent(&name))?;
     axum::body::to_bytes(body, MAX_HOOK_BODY)
         .await
@@ -307,19 +356,61 @@ pub(super) async fn push_hook(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// The agent, when the caller may do that to it. Whether it exists is told only to who may know.
-fn find(api: &Api, caller: &Caller, action: Action, name: &str) -> Result<Arc<Agent>, Problem> {
-    let agent = api.directory.agent(name);
-    caller.allow(action, resource(agent.as_deref()))?;
-    agent.ok_or_else(|| no_such_agent(name))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MoveAgent {
+    /// None: only administrators use it then, and whom its configuration file lets in.
+    project: Option<String>,
 }
 
-fn resource(agent: Option<&Agent>) -> Resource {
-    agent.map_or(Resource::Server, |agent| Resource::Agent { id: agent.id })
+/// Puts the agent into another project.
+pub(super) async fn move_to(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<AgentView>, Problem> {
+    find(&api, &caller, Action::MoveAgent, &name)?;
+    let MoveAgent { project } = problem::object(&body)?;
+    let to = project.as_deref().map(projects::path).transpose()?;
+    let moved = api.directory.move_agent(&name, to.as_ref()).await?;
+    tracing::info!(agent = %moved.name, project, "agent moved");
+    Ok(Json(view(&api, &caller, &moved)))
+}
+
+/// The agent, when the caller may do that to it. Whether it exists is told only to who may know.
+pub(super) fn find(
+    api: &Api,
+    caller: &Caller,
+    action: Action,
+    name: &str,
+) -> Result<Arc<Agent>, Problem> {
+    let agent = api.directory.agent(name);
+    let resource = agent.as_deref().map(|agent| on(api, caller, agent));
+    let resource = resource.unwrap_or(Resource::Server);
+    let allowed = caller.allow_on(action, resource, &format!("agent {}", shown(name)));
+    let is_known = agent.is_some() && caller.may(Action::ReadAgent, resource);
+    match (allowed, agent) {
+        (Ok(()), Some(agent)) => Ok(agent),
+        (Ok(()), None) => Err(no_such_agent(name)),
+        // For who may not know of it there is no such agent.
+        (Err(problem), _) if problem.is_forbidden() && !is_known => Err(no_such_agent(name)),
+        (Err(problem), _) => Err(problem),
+    }
+}
+
+/// The agent as the caller asks for it.
+pub(super) fn on(api: &Api, caller: &Caller, agent: &Agent) -> Resource {
+    let principal = caller.principal();
+    membership::on_agent(&api.directory, &api.configurations, principal, agent)
+}
+
+/// A name that somebody sent, short enough to be repeated.
+pub(super) fn shown(name: &str) -> String {
+    name.chars().take(80).collect()
 }
 
 fn no_such_agent(name: &str) -> Problem {
-    let shown: String = name.chars().take(80).collect();
-    Problem::not_found(format!("there is no agent named {shown}"))
+    Problem::not_found(format!("there is no agent named {}", shown(name)))
         .hint("kas-stub agent list shows the agents there are")
 }

@@ -1,17 +1,18 @@
 //! Who sent a request.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, Method, header, request::Parts, uri::Authority},
 };
 
 use super::{Api, Problem};
 use crate::{
     agents::bearer,
-    authorization::{Action, Decision, Principal, Proof, Resource, authorize},
-    directory::{Agent, Cut, Session, TokenOwner},
+    audit::{Audit, Event},
+    authorization::{Action, Decision, Principal, Proof, Resource, Scopes, authorize},
+    directory::{Agent, Cut, Session},
     listener::ConnectionInfo,
 };
 
@@ -23,12 +24,15 @@ pub(crate) const COOKIE: &str = "kas_stub_session";
 pub(super) struct Caller {
     principal: Principal,
     session: Option<Arc<Session>>,
-    /// Ends when the token or session does that it came with.
+    /// Ends when the token or session does that it came with, or when its person may less.
     cut: Option<Cut>,
     /// A session with a request that another site may have made.
     cross_site: bool,
     /// Over TLS: cookies are then for TLS only.
     pub(super) tls: bool,
+    /// Where it comes from; none by the socket.
+    pub(super) from: Option<IpAddr>,
+    audit: Arc<Audit>,
 }
 
 impl FromRequestParts<Api> for Caller {
@@ -43,70 +47,89 @@ impl FromRequestParts<Api> for Caller {
             .and_then(|value| value.to_str().ok())
             .and_then(bearer)
             .and_then(|secret| api.directory.authenticate(secret));
-        let session =
+        let by_session =
             cookie(&parts.headers, COOKIE).and_then(|secret| api.directory.session(secret));
-        let by_token = token.as_ref().map(|token| token.cancelled().clone());
-        let by_session = || session.as_ref().map(|session| session.ended().clone());
-        let cut = by_token.or_else(by_session);
-        let principal = if let Some(token) = token {
-            match token.owner {
-                TokenOwner::User { id } => Principal::Administrator {
-                    user_id: id,
-                    by: Proof::Token { token_id: token.id },
-                },
-                TokenOwner::Agent { id } => Principal::Agent { agent_id: id },
-            }
+        let (guest, session) = by_session.unzip();
+        let (principal, cut) = if let Some(token) = token {
+            (token.principal, Some(token.cut))
         } else if parts.headers.contains_key(header::AUTHORIZATION) {
             // A wrong token is not made good by a cookie or the socket.
-            Principal::Anonymous
+            (Principal::Anonymous, None)
         } else if socket {
-            Principal::Administrator {
-                user_id: api.directory.administrator(),
-                by: Proof::Socket,
-            }
-        } else if let Some(session) = &session {
-            Principal::Administrator {
-                user_id: session.user_id,
-                by: Proof::Session,
-            }
+            (api.directory.at_the_socket(), None)
+        } else if let Some(guest) = guest {
+            (guest.principal, Some(guest.cut))
         } else {
-            Principal::Anonymous
+            (Principal::Anonymous, None)
         };
         Ok(Self {
             cross_site: !matches!(parts.method, Method::GET | Method::HEAD)
-                && !is_same_site(&parts.headers),
+                && !is_same_site(&parts.headers, parts.uri.authority()),
             principal,
             session,
             cut,
             tls,
+            from: connection.and_then(|info| info.peer),
+            audit: Arc::clone(&api.audit),
         })
     }
 }
 
 impl Caller {
     pub(super) fn allow(&self, action: Action, resource: Resource) -> Result<(), Problem> {
+        self.allow_on(action, resource, "")
+    }
+
+    /// The same; `target` says in the audit log on what.
+    pub(super) fn allow_on(
+        &self,
+        action: Action,
+        resource: Resource,
+        target: &str,
+    ) -> Result<(), Problem> {
         let decision = authorize(&self.principal, action, resource);
-        tracing::info!(
-            target: "audit",
-            who = self.principal.label(),
-            ?action,
-            ?resource,
-            allowed = decision == Decision::Allowed,
-        );
+        self.note(action, target, decision == Decision::Allowed);
         if let Some(problem) = Problem::refused(decision) {
             return Err(problem);
         }
-        let by_session = matches!(
-            self.principal,
-            Principal::Administrator {
-                by: Proof::Session,
-                ..
-            }
-        );
-        if by_session && self.cross_site {
+        if self.is_by_session() && self.cross_site {
             return Err(Problem::cross_site());
         }
         Ok(())
+    }
+
+    /// The person, when they may do this with what is their own.
+    pub(super) fn own(&self, action: Action) -> Result<u64, Problem> {
+        self.allow(action, Resource::Server)?;
+        let nobody = || Problem::not_found("who asks is no person");
+        self.user_id().ok_or_else(nobody)
+    }
+
+    /// Whether it would be allowed; for what is left out of an answer when it is not.
+    pub(super) fn may(&self, action: Action, resource: Resource) -> bool {
+        authorize(&self.principal, action, resource) == Decision::Allowed
+    }
+
+    /// Writes a decision into the audit log.
+    pub(super) fn note(&self, action: Action, target: &str, allowed: bool) {
+        self.note_as(&self.principal, action, target, allowed);
+    }
+
+    /// The same for somebody whom the request made known.
+    pub(super) fn note_as(
+        &self,
+        principal: &Principal,
+        action: Action,
+        target: &str,
+        allowed: bool,
+    ) {
+        self.audit.record(&Event {
+            principal,
+            action,
+            target,
+            allowed,
+            from: self.from,
+        });
     }
 
     /// As the webhook of the agent, when it has the agent's secret.
@@ -120,9 +143,27 @@ impl Caller {
         }
     }
 
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     /// The person, for what belongs to one.
     pub(super) fn user_id(&self) -> Option<u64> {
         self.principal.user_id()
+    }
+
+    /// The token that it came with, and what that is for.
+    pub(super) fn token(&self) -> Option<(u64, Scopes)> {
+        match self.principal {
+            Principal::Person {
+                by: Proof::Token { token_id, scopes },
+                ..
+            } => Some((token_id, scopes)),
+            Principal::Person { .. }
+            | Principal::Anonymous
+            | Principal::Agent { .. }
+            | Principal::Webhook { .. } => None,
+        }
     }
 
     /// Ends when the caller's token or session does; for answers that go on.
@@ -136,6 +177,16 @@ impl Caller {
 
     pub(super) fn is_cross_site(&self) -> bool {
         self.cross_site
+    }
+
+    fn is_by_session(&self) -> bool {
+        matches!(
+            self.principal,
+            Principal::Person {
+                by: Proof::Session,
+                ..
+            }
+        )
     }
 }
 
@@ -155,18 +206,20 @@ pub(super) fn set_cookie(name: &str, value: &str, seconds: u64, tls: bool) -> St
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
-/// Whether a request that changes something comes from one of our own pages: browsers say so.
-fn is_same_site(headers: &HeaderMap) -> bool {
+/// Whether a request that changes something comes from one of our own pages: browsers say so. Over HTTP/2 the host stands in
+/// the address.
+fn is_same_site(headers: &HeaderMap, authority: Option<&Authority>) -> bool {
     let text = |name| {
         headers
             .get(name)
             .and_then(|value: &http::HeaderValue| value.to_str().ok())
     };
-    match (text(header::ORIGIN), text(header::HOST)) {
+    let host = authority.map(Authority::as_str);
+    match (text(header::ORIGIN), host.or_else(|| text(header::HOST))) {
         (Some(origin), Some(host)) => origin
             .split_once("://")
             .is_some_and(|(_, authority)| authority == host),
-        // Over HTTP/2 there may be no Host; there the browser's own judgement is taken.
+        // There the browser's own judgement is taken.
         _ => text(header::HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
     }
 }
@@ -189,11 +242,14 @@ mod tests {
 
     #[test]
     fn only_our_own_pages_are_the_same_site() {
-        assert!(is_same_site(&headers(&[
-            ("origin", "https://a:1"),
-            ("host", "a:1")
-        ])));
-        assert!(is_same_site(&headers(&[("sec-fetch-site", "same-origin")])));
+        let own = headers(&[("origin", "https://a:1"), ("host", "a:1")]);
+        assert!(is_same_site(&own, None));
+        let own = headers(&[("sec-fetch-site", "same-origin")]);
+        assert!(is_same_site(&own, None));
+        // Over HTTP/2.
+        let from = headers(&[("origin", "https://a:1")]);
+        assert!(is_same_site(&from, Some(&Authority::from_static("a:1"))));
+        assert!(!is_same_site(&from, Some(&Authority::from_static("a:2"))));
         for other in [
             headers(&[]),
             headers(&[
@@ -204,7 +260,7 @@ mod tests {
             headers(&[("origin", "null"), ("host", "a")]),
             headers(&[("sec-fetch-site", "cross-site")]),
         ] {
-            assert!(!is_same_site(&other), "{other:?}");
+            assert!(!is_same_site(&other, None), "{other:?}");
         }
     }
 

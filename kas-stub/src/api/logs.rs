@@ -9,12 +9,8 @@ use axum::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Api, Caller, Problem, workspaces::find};
-use crate::{
-    authorization::{Action, Resource},
-    proxy::ask::AskError,
-    workspaces::workspace::Workspace,
-};
+use super::{Api, Caller, Problem, whose::reach};
+use crate::{authorization::Action, proxy::ask::AskError, workspaces::workspace::Workspace};
 
 /// The largest list of a workspace's Pods: it has one or a few.
 const MAX_PODS_ANSWER: usize = 4 * 1024 * 1024;
@@ -42,8 +38,7 @@ pub(super) async fn logs(
     Path(name): Path<String>,
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, Problem> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = find(&api, &name)?;
+    let workspace = reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let LogsQuery {
         container,
         follow,

@@ -26,7 +26,7 @@ pub(super) async fn open(
 ) -> Result<Response, page::Failed> {
     caller.allow(Action::OpenPage, Resource::Server)?;
     let Some(session) = caller.session() else {
-        return Ok(page::sign_in::how(StatusCode::UNAUTHORIZED));
+        return Ok(page::sign_in::how(&api, StatusCode::UNAUTHORIZED));
     };
     let Destination { host, path } = destination;
     let found = api.access.find(&host);
@@ -34,7 +34,9 @@ pub(super) async fn open(
         return Err(Problem::not_found("there is no workspace with this host").into());
     };
     let owner = workspace.owner;
-    caller.allow(Action::OpenWorkspace, Resource::Workspace { owner })?;
+    let target = format!("port {} of workspace {}", host.port, host.workspace);
+    let resource = Resource::Workspace { owner };
+    caller.allow_on(Action::OpenWorkspace, resource, &target)?;
     let to = api
         .access
         .sign_in_url(&host, session.digest(), &path, Instant::now());

@@ -1,5 +1,7 @@
 //! The page: small and rendered here, from `templates/`. A script makes it live; without it everything works by reloading.
 
+pub(super) mod account;
+pub(super) mod administration;
 pub(crate) mod filters;
 pub(super) mod live;
 pub(super) mod sign_in;
@@ -88,6 +90,7 @@ impl IntoResponse for Failed {
             status,
             detail,
             hint,
+            retry_after,
             ..
         } = self.0;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -102,6 +105,11 @@ impl IntoResponse for Failed {
             text: &detail,
             command: hint.as_deref(),
         };
-        show(status, &message)
+        let mut response = show(status, &message);
+        if let Some(seconds) = retry_after {
+            let seconds = HeaderValue::from(seconds.get());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of the API, as `application/problem+json` (RFC 9457).
 
+use std::num::NonZeroU32;
+
 use axum::{
     body::Bytes,
     http::{HeaderValue, StatusCode, header},
@@ -7,7 +9,12 @@ use axum::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{authorization::Decision, configuration::chain, directory};
+use crate::{
+    authorization::Decision,
+    configuration::chain,
+    directory::{self, Busy},
+    sign_in::TooMany,
+};
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Problem {
@@ -22,6 +29,9 @@ pub(super) struct Problem {
     pub(super) field: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hint: Option<Box<str>>,
+    /// Seconds to wait, where waiting helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_after: Option<NonZeroU32>,
     /// All that is wrong, where there may be several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problems: Option<Box<serde_json::Value>>,
@@ -37,6 +47,7 @@ impl Problem {
             code,
             field: None,
             hint: None,
+            retry_after: None,
             problems: None,
         }
     }
@@ -61,6 +72,25 @@ impl Problem {
     pub(super) fn cross_site() -> Self {
         let detail = "a browser's session is only accepted from this server's own pages";
         Self::new(StatusCode::FORBIDDEN, "cross_site", detail)
+    }
+
+    /// Too many of these were asked for.
+    pub(super) fn too_many(too_many: TooMany) -> Self {
+        let seconds = u32::try_from(too_many.retry_after.as_secs()).unwrap_or(u32::MAX);
+        let seconds = NonZeroU32::MIN.saturating_add(seconds);
+        let detail = format!("too many attempts; try again in {seconds} seconds");
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail)
+        }
+    }
+
+    /// Too many passwords are being looked at.
+    pub(super) fn busy(busy: Busy) -> Self {
+        Self {
+            retry_after: Some(NonZeroU32::MIN),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", busy.to_string())
+        }
     }
 
     /// A field of the request is wrong in a way that programs tell apart.
@@ -110,6 +140,11 @@ impl Problem {
         )
     }
 
+    /// Who asks is known and may not.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.code == "forbidden"
+    }
+
     /// A refusal of `authorize`.
     pub(super) fn refused(decision: Decision) -> Option<Self> {
         match decision {
@@ -127,6 +162,14 @@ impl Problem {
                 "forbidden",
                 "who asks may not do this",
             )),
+            Decision::TokenTooNarrow(scopes) => {
+                let names: Vec<_> = scopes.iter().map(|it| it.as_str()).collect();
+                let detail = format!("the token has no scope for this: {}", names.join(" or "));
+                Some(
+                    Self::new(StatusCode::FORBIDDEN, "token_too_narrow", detail)
+                        .hint("kas-stub token create --scope NAME makes one that has it"),
+                )
+            }
         }
     }
 }
@@ -136,12 +179,32 @@ impl From<directory::Error> for Problem {
         use directory::Error;
         let detail = error.to_string();
         match error {
-            Error::AgentExists(_) => Self {
-                field: Some("name"),
-                ..Self::new(StatusCode::CONFLICT, "agent_exists", detail)
-            },
-            Error::TooManyAgents | Error::TooManyAgentTokens(_) | Error::TooManyPersonalTokens => {
-                Self::new(StatusCode::CONFLICT, "limit_reached", detail)
+            Error::AgentExists(_) => Self::conflict("name", "agent_exists", detail),
+            Error::UserExists(_) => Self::conflict("name", "user_exists", detail),
+            Error::ProjectExists(_) => Self::conflict("path", "project_exists", detail),
+            Error::IdentityTaken(_) => Self::conflict("subject", "identity_taken", detail),
+            Error::TooManyAgents
+            | Error::TooManyAgentTokens(_)
+            | Error::TooManyPersonalTokens
+            | Error::TooManyUsers
+            | Error::TooManyProjects
+            | Error::TooManyMembers => Self::new(StatusCode::CONFLICT, "limit_reached", detail),
+            Error::LocalAdministrator => {
+                Self::new(StatusCode::CONFLICT, "local_administrator", detail)
+            }
+            Error::Suspended(_) => Self::new(StatusCode::CONFLICT, "suspended", detail),
+            Error::ProjectHasAgents(_) => {
+                Self::new(StatusCode::CONFLICT, "project_has_agents", detail)
+                    .hint("kas-stub agent move NAME --to OTHER-PROJECT")
+            }
+            Error::NoSuchUser(_) => {
+                Self::not_found(detail).hint("kas-stub user list shows the users there are")
+            }
+            Error::NoSuchProject(_) => {
+                Self::not_found(detail).hint("kas-stub project list shows those you are in")
+            }
+            Error::NoSuchAgent(_) | Error::NoSuchMember(_) | Error::NoSuchSession => {
+                Self::not_found(detail)
             }
             Error::TokenName => Self::invalid("name", detail),
             Error::ImportedToken => Self::invalid("token", detail),
@@ -164,6 +227,10 @@ impl IntoResponse for Problem {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        if let Some(seconds) = self.retry_after {
+            let seconds = HeaderValue::from(seconds.get());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         response
     }

@@ -9,11 +9,8 @@ use axum::{
 };
 use futures::Stream;
 
-use super::{Api, Caller, Problem, workspaces::find};
-use crate::{
-    authorization::{Action, Resource},
-    directory::Cut,
-};
+use super::{Api, Caller, Problem, whose::reach};
+use crate::{authorization::Action, directory::Cut};
 
 /// How often an idle stream of events shows that it is alive; proxies close what is silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -25,8 +22,7 @@ pub(super) async fn events(
     headers: HeaderMap,
     Path(name): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = find(&api, &name)?;
+    let workspace = reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let last = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok());

@@ -9,13 +9,18 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use model::{ActualState, DesiredState, WorkspaceName};
+use model::{ActualState, DesiredState, OperatorState, OperatorStatus, WorkspaceName};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Api, Caller, Problem, problem};
+use super::{
+    Api, Caller, Problem,
+    agents::{self, shown},
+    problem,
+    whose::reach,
+};
 use crate::{
-    authorization::{Action, Resource},
+    authorization::Action,
     configuration::{Good, chain},
     directory::Agent,
     workspaces::{
@@ -24,7 +29,7 @@ use crate::{
         choice::{Asked, Refused, choose},
         editor::WorkspaceEditor,
         endpoints::url,
-        limits::{NextChange, next_change},
+        limits::NextChange,
         name_from,
         quota::Quota,
         reconcile::Orphan,
@@ -65,6 +70,7 @@ pub(super) struct CreateWorkspace {
 pub(super) struct WorkspaceView {
     pub(super) id: String,
     pub(super) name: String,
+    pub(super) owner: Option<String>,
     pub(super) agent: Option<String>,
     pub(super) agent_id: u64,
     /// Whether the agent reconciles now; else the actual state is the last that was heard of.
@@ -94,6 +100,13 @@ pub(super) struct WorkspaceView {
     /// What it was rendered with, against the agent's configuration file as it is now; null while that is not known.
     pub(super) configuration: Option<Against>,
     pub(super) endpoints: Vec<EndpointView>,
+    /// Why that is desired, where nobody asked for it: for example, the cluster stopped it.
+    pub(super) desired_state_reason: Option<String>,
+    /// What the DevWorkspace Operator says of it, as it says it; null where it does not run it. Its `main_url` leads
+    /// somewhere inside the cluster only.
+    pub(super) operator: Option<OperatorStatus>,
+    /// Where its main endpoint is (attribute `type: main`), on this server; null without one.
+    pub(super) main_url: Option<String>,
     /// Where its editor is; null without one.
     pub(super) editor_url: Option<String>,
 }
@@ -106,13 +119,15 @@ pub(super) struct EndpointView {
     pub(super) url: String,
     /// It is the editor.
     pub(super) editor: bool,
+    /// It is the main one.
+    pub(super) main: bool,
 }
 
 pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     let Workspace {
         id,
         name,
-        owner: _,
+        owner,
         agent_id,
         namespace,
         own_namespace: _,
@@ -144,20 +159,25 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
             name: it.name,
             port: it.port,
             editor: it.editor,
+            main: it.main,
         })
         .collect();
     let unknown_since = api.workspaces.leaders().unknown_since(agent_id);
     WorkspaceView {
         id,
         name: name.to_string(),
+        owner: api.directory.user(owner).map(|it| it.name.to_string()),
         next_change: good.clone().zip(agent.as_ref()).and_then(|(good, agent)| {
             let rules = api.workspaces.rules(agent_id, agent.name.as_str(), good);
-            next_change(&life, &rules)
+            api.workspaces.next_change(workspace, &rules)
         }),
         configuration: good
             .filter(|_| life.desired != DesiredState::Terminated)
             .map(|good| {
-                let now = api.workspaces.rendered_now(agent_id, &good);
+                let now = api
+                    .workspaces
+                    .rendered_now(agent_id, &good)
+                    .of_class(class.as_deref());
                 against(rendered_with.as_ref(), &now, applies(&good))
             }),
         agent: agent.map(|it| it.name.to_string()),
@@ -179,6 +199,9 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         generation: life.generation,
         applied_generation: life.applied_generation,
         failures: workspace.failures(),
+        desired_state_reason: life.desired_reason,
+        operator: life.operator,
+        main_url: endpoints.iter().find(|it| it.main).map(|it| it.url.clone()),
         editor_url: endpoints
             .iter()
             .find(|it| it.editor)
@@ -188,28 +211,19 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
     }
 }
 
-pub(super) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-) -> Result<Json<Vec<WorkspaceView>>, Problem> {
-    caller.allow(Action::ListWorkspaces, Resource::Server)?;
-    let workspaces = api.workspaces.list();
-    Ok(Json(workspaces.iter().map(|it| view(&api, it)).collect()))
-}
-
 pub(super) async fn create(
     State(api): State<Api>,
     caller: Caller,
     body: Bytes,
 ) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    caller.own(Action::ListWorkspaces)?;
     let (workspace, notes) = make(&api, &caller, problem::object(&body)?).await?;
     let mut answer = json!(view(&api, &workspace));
     answer["notes"] = json!(notes);
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// Makes a workspace for a caller who may.
+/// Makes a workspace for the caller, when they may use the agent.
 pub(super) async fn make(
     api: &Api,
     caller: &Caller,
@@ -236,7 +250,14 @@ pub(super) async fn make(
             .parse::<WorkspaceName>()
             .map_err(|error| Problem::invalid("name", error.to_string()))?,
     };
-    let agent = choose_agent(api, agent.as_deref())?;
+    let agent = choose_agent(api, caller, agent.as_deref())?;
+    let on_agent = agents::on(api, caller, &agent);
+    let target = format!("workspace {name} on agent {}", agent.name);
+    caller.allow_on(Action::CreateWorkspace, on_agent, &target)?;
+    if adopt.is_some() {
+        // With its volumes, which may be anybody's.
+        caller.allow_on(Action::ManageOrphans, on_agent, &target)?;
+    }
     let adopted = adopt.map(|id| find_orphan(api, &agent, &id)).transpose()?;
     if let Some(orphan) = &adopted
         && orphan.name != name.as_str()
@@ -252,6 +273,11 @@ pub(super) async fn make(
     };
     let remote_development = &settings.configuration.remote_development;
     let chosen = choose(asked, remote_development, api.maker.editors())?;
+    let operator = match chosen.backend {
+        BackendKind::Native => None,
+        BackendKind::Devworkspace => api.workspaces.operators().of(agent.id),
+    };
+    check_operator(operator.as_ref(), agent.name.as_str())?;
     let request = Request {
         adopted,
         owner: caller.user_id().unwrap_or_default(),
@@ -269,6 +295,7 @@ pub(super) async fn make(
     api.workspaces
         .check_quota(agent.id, request.owner, &quota)?;
     let (workspace, content) = api.maker.make(request).await?;
+    check_fields(operator.as_ref(), &content.objects)?;
     let notes = content.all_notes();
     let workspace = api.workspaces.create(workspace, content, quota).await?;
     tracing::info!(workspace = %workspace.name, agent = %agent.name, "workspace created");
@@ -333,8 +360,7 @@ pub(super) async fn delete_orphan(
     caller: Caller,
     Path((agent, id)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
-    let agent = choose_agent(&api, Some(&agent))?;
+    let agent = agents::find(&api, &caller, Action::ManageOrphans, &agent)?;
     let orphan = find_orphan(&api, &agent, &id)?;
     let owner = caller.user_id().unwrap_or_default();
     let now = api.workspaces.clock().now();
@@ -350,26 +376,26 @@ pub(super) async fn delete_orphan(
     Ok((StatusCode::ACCEPTED, Json(view(&api, &workspace))))
 }
 
-fn choose_agent(api: &Api, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
+/// The agent of that name, or the only one, of those that the caller may use.
+fn choose_agent(api: &Api, caller: &Caller, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
+    let usable = agents::which(api, caller, Action::CreateWorkspace);
     if let Some(name) = name {
-        let shown: String = name.chars().take(80).collect();
-        let agent = api.directory.agent(name);
+        let agent = usable.into_iter().find(|it| it.name.as_str() == name);
         return agent.ok_or_else(|| {
-            Problem::unprocessable(
-                "agent",
-                "no_such_agent",
-                format!("there is no agent named {shown}"),
-            )
-            .hint("kas-stub agent list shows the agents there are")
+            let detail = format!("there is no agent named {} that you may use", shown(name));
+            Problem::unprocessable("agent", "no_such_agent", detail)
+                .hint("kas-stub agent list shows the agents there are")
         });
     }
-    let agents = api.directory.agents();
+    let agents = usable;
     match agents.as_slice() {
         [only] => Ok(Arc::clone(only)),
-        [] => Err(
-            Problem::unprocessable("agent", "no_agent", "there is no agent yet")
-                .hint("kas-stub agent create NAME makes one"),
-        ),
+        [] => Err(Problem::unprocessable(
+            "agent",
+            "no_agent",
+            "there is no agent that you may use",
+        )
+        .hint("kas-stub agent create NAME makes one; members of its project may use it")),
         several => {
             let names: Vec<_> = several.iter().map(|it| it.name.as_str()).take(10).collect();
             let detail = "there are several agents, so one must be chosen";
@@ -377,6 +403,47 @@ fn choose_agent(api: &Api, name: Option<&str>) -> Result<Arc<Agent>, Problem> {
                 .hint(format!("one of {}", names.join(", "))))
         }
     }
+}
+
+/// Whether the agent's cluster runs DevWorkspaces, as far as it is known.
+fn check_operator(state: Option<&OperatorState>, agent: &str) -> Result<(), Problem> {
+    let code = match state {
+        Some(state) if !state.available => match state.code.as_str() {
+            OperatorState::MISSING => "operator_missing",
+            OperatorState::FORBIDDEN => "operator_forbidden",
+            OperatorState::WEBHOOK_DOWN => "operator_webhook_down",
+            // An agent that began a moment ago.
+            OperatorState::UNKNOWN => return Ok(()),
+            _ => "operator_unavailable",
+        },
+        Some(_) | None => return Ok(()),
+    };
+    let reason = state.map_or("", |it| it.reason.as_str());
+    let detail = format!("agent {agent} cannot run DevWorkspaces: {reason}");
+    Err(Problem::conflict("backend", code, detail)
+        .hint("native workspaces need no operator: leave the backend out"))
+}
+
+/// Whether an old operator's DevWorkspaces have all that this one needs.
+fn check_fields(
+    state: Option<&OperatorState>,
+    objects: &[serde_json::Value],
+) -> Result<(), Problem> {
+    let missing = state.map_or(&[][..], |it| &it.missing_fields);
+    let is_used = |field: &&String| {
+        let mut templates = objects.iter().map(|it| &it["spec"]["template"]);
+        templates.any(|it| it.get(field.as_str()).is_some())
+    };
+    let Some(field) = missing.iter().find(is_used) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "the devfile has {field}, which DevWorkspaces of this agent's cluster do not have: its operator is old"
+    );
+    Err(
+        Problem::unprocessable("backend", "operator_too_old", detail)
+            .hint("native workspaces have it: leave the backend out; or update the operator"),
+    )
 }
 
 fn read_backend(name: Option<&str>) -> Result<Option<BackendKind>, Problem> {
@@ -396,8 +463,7 @@ pub(super) async fn show(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = find(&api, &name)?;
+    let workspace = reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let mut answer = json!(view(&api, &workspace));
     answer["notes"] = json!(api.workspaces.content(&workspace.id).await?.all_notes());
     Ok(Json(answer))
@@ -441,28 +507,22 @@ async fn change(
     name: &str,
     desired: DesiredState,
 ) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
-    let workspace = wish(api, name, desired).await?;
+    let workspace = wish(api, caller, name, desired).await?;
     Ok((StatusCode::ACCEPTED, Json(view(api, &workspace))))
 }
 
-/// Wishes something of a workspace for a caller who may.
+/// Wishes something of a workspace that the caller may change.
 pub(super) async fn wish(
     api: &Api,
+    caller: &Caller,
     name: &str,
     desired: DesiredState,
 ) -> Result<Arc<Workspace>, Problem> {
-    let agent = api
-        .workspaces
-        .by_name(name)
-        .and_then(|it| api.directory.agent_by_id(it.agent_id));
+    let workspace = reach(api, caller, Action::ChangeWorkspace, name)?;
+    let agent = api.directory.agent_by_id(workspace.agent_id);
     let good = agent.and_then(|agent| good_of(api, &agent));
+    tracing::info!(workspace = %workspace.name, ?desired, "workspace is to change");
     Ok(api.workspaces.wish(name, desired, good).await?)
-}
-
-pub(super) fn find(api: &Api, name: &str) -> Result<Arc<Workspace>, Problem> {
-    let found = api.workspaces.by_name(name);
-    found.ok_or_else(|| workspaces::Error::Unknown(name.chars().take(80).collect()).into())
 }
 
 impl From<MakeError> for Problem {

@@ -51,8 +51,8 @@ impl hyper::service::Service<Request<Incoming>> for PeopleService {
             return Box::pin(async move { Ok(access.handle(host, request, info).await) });
         }
         if request.uri().path().starts_with(proxy::PREFIX) {
-            let proxy = Arc::clone(&self.proxy);
-            return Box::pin(async move { Ok(proxy.handle(request).await) });
+            let (proxy, from) = (Arc::clone(&self.proxy), self.info.peer);
+            return Box::pin(async move { Ok(proxy.handle(request, from).await) });
         }
         request.extensions_mut().insert(self.info);
         Box::pin(self.api.clone().call(request))

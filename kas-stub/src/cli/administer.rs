@@ -23,6 +23,10 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
             | Command::Idle => Ok(()),
             Command::Agent(command) => agent(command).await,
             Command::Workspace(command) => super::workspaces::run(command).await,
+            Command::User(command) => super::people::user(command).await,
+            Command::Project(command) => super::people::project(command).await,
+            Command::Session(command) => super::people::session(command).await,
+            Command::Audit(args) => super::people::audit(args).await,
             Command::Token(command) => token(command).await,
             Command::Kubeconfig {
                 agent,
@@ -39,8 +43,9 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
                     }
                 }
             }
-            Command::SignInLink { client } => {
-                let answer = ask(&client, Method::POST, "/sign-in-links", None).await?;
+            Command::SignInLink { user, client } => {
+                let body = json!({ "user": user });
+                let answer = ask(&client, Method::POST, "/sign-in-links", Some(body)).await?;
                 show(&client, &answer, |answer| output::line(text(answer, "url")));
                 Ok(())
             }
@@ -58,6 +63,7 @@ async fn agent(command: AgentCommand) -> anyhow::Result<()> {
         AgentCommand::Create {
             name,
             project,
+            in_project,
             import_id,
             import_token_file,
             client,
@@ -68,7 +74,8 @@ async fn agent(command: AgentCommand) -> anyhow::Result<()> {
                 anyhow::Ok(text.trim().to_owned())
             });
             let body = json!({
-                "name": name, "project_url": project, "id": import_id, "token": token.transpose()?,
+                "name": name, "project_url": project, "project": in_project,
+                "id": import_id, "token": token.transpose()?,
             });
             let answer = ask(&client, Method::POST, "/agents", Some(body)).await?;
             show(&client, &answer, created_agent);
@@ -99,6 +106,14 @@ async fn agent(command: AgentCommand) -> anyhow::Result<()> {
             show(&client, &answer, |answer| {
                 let cluster = short(text(answer, "id"));
                 output::line(&format!("agent {name} has cluster {cluster} now"));
+            });
+        }
+        AgentCommand::Move { name, to, client } => {
+            let path = format!("/agents/{}/project", segment(&name));
+            let answer = ask(&client, Method::PUT, &path, Some(json!({ "project": to }))).await?;
+            show(&client, &answer, |answer| {
+                let project = or_dash(text(answer, "project"));
+                output::line(&format!("agent {name} is in project {project} now"));
             });
         }
         AgentCommand::Token(command) => agent_token(command).await?,
@@ -136,9 +151,10 @@ async fn token(command: TokenCommand) -> anyhow::Result<()> {
         TokenCommand::Create {
             name,
             expires_days,
+            scope,
             client,
         } => {
-            let answer = create_token(&client, &name, expires_days).await?;
+            let answer = create_token(&client, &name, expires_days, &scope).await?;
             show(&client, &answer, |answer| {
                 output::line(text(answer, "token"))
             });
@@ -157,8 +173,15 @@ async fn token(command: TokenCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn create_token(client: &ClientArgs, name: &str, days: u32) -> anyhow::Result<Value> {
-    let body = json!({ "name": name, "expires_days": days });
+/// No scopes: all.
+async fn create_token(
+    client: &ClientArgs,
+    name: &str,
+    days: u32,
+    scopes: &[String],
+) -> anyhow::Result<Value> {
+    let scopes = Some(scopes).filter(|it| !it.is_empty());
+    let body = json!({ "name": name, "expires_days": days, "scopes": scopes });
     ask(client, Method::POST, "/tokens", Some(body)).await
 }
 
@@ -177,7 +200,9 @@ async fn kubeconfig(client: &ClientArgs, agent: &str, days: u32) -> anyhow::Resu
             "kubectl sends no token over http://: give the server an https:// --external-url",
         );
     }
-    let token = create_token(client, &format!("kubeconfig of {agent}"), days).await?;
+    // It lies in a file, and is for kubectl alone.
+    let scopes = ["k8s_proxy".to_owned()];
+    let token = create_token(client, &format!("kubeconfig of {agent}"), days, &scopes).await?;
     let kubeconfig = Kubeconfig {
         agent,
         agent_id: found["id"]
@@ -301,6 +326,18 @@ fn one_agent(agent: &Value) {
             text(agent, "name"),
         ));
     }
+    let operator = &agent["devworkspaces"];
+    if !operator.is_null() {
+        let reason = text(operator, "reason");
+        let reason = match reason {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        output::line(&format!(
+            "operator   DevWorkspaces can be run: {}{reason}",
+            yes_no(&operator["available"])
+        ));
+    }
     for orphan in list(&agent["orphans"]["listed"]) {
         output::line(&format!(
             "orphan     {} ({}), {}, id {}",
@@ -339,27 +376,39 @@ fn one_agent(agent: &Value) {
     }
 }
 
-fn tokens(answer: &Value) {
+pub(super) fn tokens(answer: &Value) {
     let rows = list(answer).iter().map(|token| {
         vec![
             token["id"].to_string(),
             or_dash(text(token, "name")).to_owned(),
+            scopes(&token["scopes"]),
             time(token, "created_at"),
             time(token, "last_used_at"),
             time(token, "expires_at"),
             time(token, "revoked_at"),
         ]
     });
-    let head = ["ID", "NAME", "CREATED", "LAST USED", "EXPIRES", "REVOKED"];
+    let head = [
+        "ID",
+        "NAME",
+        "FOR",
+        "CREATED",
+        "LAST USED",
+        "EXPIRES",
+        "REVOKED",
+    ];
     output::table(&head, &rows.collect::<Vec<_>>());
 }
 
-/// A name as a segment of a path; what no name has is left to the server to refuse.
+fn scopes(value: &Value) -> String {
+    let names: Vec<_> = list(value).iter().filter_map(Value::as_str).collect();
+    or_dash(&names.join(",")).to_owned()
+}
+
+/// A name as a segment of a path, or a value of a query.
 pub(super) fn segment(name: &str) -> String {
-    let safe = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
-    name.chars()
-        .map(|letter| if safe(letter) { letter } else { '_' })
-        .collect()
+    // A path of dots would be another place.
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {

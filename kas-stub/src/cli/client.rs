@@ -53,6 +53,9 @@ async fn ask_patiently(
     if !status.is_success() {
         return Err(refusal(status, &answer));
     }
+    if status == http::StatusCode::NO_CONTENT {
+        return Ok(Value::Null);
+    }
     serde_json::from_slice(&answer)
         .with_context(|| format!("the server answered {status} without JSON"))
 }

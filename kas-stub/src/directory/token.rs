@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cut, records, records::TokenRecord};
 use crate::{
+    authorization::Scopes,
     secret::{Digest, random_id},
     store::{Kind, Write},
 };
@@ -29,6 +30,8 @@ pub(crate) struct Token {
     pub(crate) owner: TokenOwner,
     pub(crate) name: String,
     pub(crate) digest: Digest,
+    /// Of a person's: what it is for.
+    pub(crate) scopes: Scopes,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
     revoked_at: Mutex<Option<Timestamp>>,
@@ -45,12 +48,14 @@ impl Token {
         name: String,
         digest: Digest,
         expires_at: Option<Timestamp>,
+        scopes: Scopes,
     ) -> Self {
         let record = TokenRecord {
             id: random_id(),
             owner,
             name,
             sha256: digest,
+            scopes,
             created_at: Timestamp::now(),
             expires_at,
             last_used_at: None,
@@ -65,6 +70,7 @@ impl Token {
             owner,
             name,
             sha256,
+            scopes,
             created_at,
             expires_at,
             last_used_at,
@@ -76,6 +82,7 @@ impl Token {
             owner,
             name,
             digest: sha256,
+            scopes,
             created_at,
             expires_at,
             revoked_at: Mutex::new(revoked_at),
@@ -84,6 +91,11 @@ impl Token {
             version: AtomicU64::new(version),
             cut: Cut::new(),
         }
+    }
+
+    /// The same with a cut of its own: what went on by the one before ends, and it does not.
+    pub(super) fn renewed(&self) -> Self {
+        Self::restored(self.record(self.revoked_at()), self.version.load(Relaxed))
     }
 
     /// Ends with the token's revocation or expiry: whatever runs by the token ends with it.
@@ -125,19 +137,33 @@ impl Token {
         self.write_with(Some(now))
     }
 
-    fn write_with(&self, revoked_at: Option<Timestamp>) -> Write {
-        let record = TokenRecord {
+    fn record(&self, revoked_at: Option<Timestamp>) -> TokenRecord {
+        TokenRecord {
             id: self.id,
             owner: self.owner,
             name: self.name.clone(),
             sha256: self.digest,
+            scopes: self.scopes,
             created_at: self.created_at,
             expires_at: self.expires_at,
             last_used_at: self.last_used_at(),
             revoked_at,
-        };
+        }
+    }
+
+    fn write_with(&self, revoked_at: Option<Timestamp>) -> Write {
         let version = self.version.load(Relaxed);
+        let record = self.record(revoked_at);
         records::write(Kind::Token, self.id.to_string(), version, &record)
+    }
+
+    pub(super) fn end(&self) -> Write {
+        Write {
+            kind: Kind::Token,
+            id: self.id.to_string(),
+            expected_version: self.version.load(Relaxed),
+            body: None,
+        }
     }
 
     /// The store has what `write` gave.

@@ -1,11 +1,13 @@
 //! One connection for one request.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Empty;
-use hyper::{body::Incoming, client::conn::http1};
+use hyper::{
+    body::{Body, Incoming},
+    client::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -21,7 +23,7 @@ use crate::git::guard::Pinned;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connects to the first of the judged addresses that answers.
-pub(super) async fn tcp(pinned: &Pinned) -> io::Result<TcpStream> {
+pub(crate) async fn tcp(pinned: &Pinned) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
     for address in pinned.socket_addresses() {
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
@@ -34,7 +36,7 @@ pub(super) async fn tcp(pinned: &Pinned) -> io::Result<TcpStream> {
 }
 
 /// `host` is what the certificate must be for.
-pub(super) async fn tls(
+pub(crate) async fn tls(
     config: Arc<ClientConfig>,
     host: &str,
     stream: TcpStream,
@@ -46,13 +48,14 @@ pub(super) async fn tls(
 }
 
 /// Sends a request. What is returned beside the answer is the connection: it ends when that is dropped.
-pub(super) async fn send<S>(
+pub(crate) async fn send<S, B>(
     stream: S,
-    request: Request<Empty<Bytes>>,
+    request: Request<B>,
     max_head: usize,
 ) -> hyper::Result<(Response<Incoming>, JoinSet<()>)>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(max_head)

@@ -1,7 +1,7 @@
 //! As whom the agent shall call, where the configuration file says `access_as: {user: {}}`.
 //!
-//! Names are GitLab's (`doc/user/clusters/agent/user_access.md`), so that role bindings written for it hold here too. Groups
-//! of projects come with members of projects.
+//! Names are GitLab's (`doc/user/clusters/agent/user_access.md`), so that role bindings written for it hold here too. Its
+//! groups of projects and roles are not sent: the agent may impersonate only the groups that its chart lists.
 
 use proto::kubernetes_api::rpc::{ExtraKeyVal, HeaderExtra, ImpersonationConfig};
 

@@ -278,7 +278,8 @@ components:
         let changed = renderer(|it| it.volume_size = "99Gi".into());
         let new = rendered(&workspace, &content, &changed).content;
         assert_eq!(new.objects, content.objects);
-        assert!(content.objects[0].to_string().contains("\"10Gi\""));
+        let workspace = of(&content.objects, "DevWorkspace");
+        assert!(workspace[0].to_string().contains("\"10Gi\""));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod git_server;
 pub mod hash;
 pub mod images;
 pub mod kwok;
+pub mod oidc;
 pub mod paths;
 pub mod process;
 pub mod reachability;

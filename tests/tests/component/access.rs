@@ -1,5 +1,7 @@
 //! Hosts of workspaces: from a person's connection through both programs to a program on a port, and who may not.
 
+mod idle;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
+use kas_stub::config::ServeConfig;
 use proto::entity::AgentMeta;
 use proto::remote_development::rpc::{
     self as wire, reconcile_request, reconcile_response::Message,
@@ -26,8 +29,8 @@ use crate::rig::{Registered, Rig, SOON};
 use crate::upstream::Upstream;
 
 const MIB: usize = 1024 * 1024;
-const TOKEN: &str = "x-kas-stub-token";
-const DOMAIN: &str = "workspaces.localhost";
+pub(crate) const TOKEN: &str = "x-kas-stub-token";
+pub(crate) const DOMAIN: &str = "workspaces.localhost";
 
 /// A workspace named `one` with a program on its port, an agent, and who says what state it is in.
 struct Stage {
@@ -44,7 +47,12 @@ struct Stage {
 
 impl Stage {
     async fn start() -> Self {
-        let rig = Rig::start().await;
+        Self::start_with(|_| ()).await
+    }
+
+    /// The same with another configuration of the server.
+    async fn start_with(change_server: fn(&mut ServeConfig)) -> Self {
+        let rig = Rig::start_with(change_server).await;
         let upstream = Upstream::start().await;
         // Taken and given back: nobody else takes it in this short while.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -171,7 +179,7 @@ impl Stage {
 }
 
 /// A Service as the native backend makes it.
-fn service(workspace: &Value, agent_id: u64) -> Value {
+pub(crate) fn service(workspace: &Value, agent_id: u64) -> Value {
     let ports: Vec<_> = workspace["endpoints"]
         .as_array()
         .unwrap()
@@ -195,11 +203,11 @@ fn service(workspace: &Value, agent_id: u64) -> Value {
     })
 }
 
-fn location(call: &Call) -> &str {
+pub(crate) fn location(call: &Call) -> &str {
     call.response.headers()[header::LOCATION].to_str().unwrap()
 }
 
-fn cookie_of(call: &Call) -> String {
+pub(crate) fn cookie_of(call: &Call) -> String {
     let set = call.response.headers()[header::SET_COOKIE]
         .to_str()
         .unwrap();
@@ -213,14 +221,14 @@ async fn text(call: Call) -> (StatusCode, String) {
 }
 
 /// The stream of the agent's leader, played by the test: the fake API server knows no objects to see states in.
-struct Leader {
+pub(crate) struct Leader {
     requests: mpsc::Sender<wire::ReconcileRequest>,
     responses: tonic::Streaming<wire::ReconcileResponse>,
     polls: u64,
 }
 
 impl Leader {
-    async fn begin(rig: &Rig, registered: &Registered) -> Self {
+    pub(crate) async fn begin(rig: &Rig, registered: &Registered) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{}", rig.agents_address)).unwrap();
         let channel = endpoint.connect().await.unwrap();
         let bearer: tonic::metadata::MetadataValue<_> =
@@ -257,7 +265,7 @@ impl Leader {
     }
 
     /// Says what state the workspace is in; the server has it when this returns.
-    async fn report(&mut self, workspace: &Value, actual: wire::ActualState) {
+    pub(crate) async fn report(&mut self, workspace: &Value, actual: wire::ActualState) {
         let text = |name: &str| workspace[name].as_str().unwrap().to_owned();
         let report = wire::WorkspaceReport {
             workspace_id: text("id"),
@@ -267,6 +275,7 @@ impl Leader {
             actual_state: actual.into(),
             age_ms: 0,
             failures: Vec::new(),
+            dev_workspace: None,
         };
         self.poll(vec![report]).await;
     }
@@ -278,6 +287,7 @@ impl Leader {
             full: self.polls == 1,
             reports,
             more: false,
+            dev_workspace_operator: None,
         };
         let message = Some(reconcile_request::Message::Poll(poll));
         let request = wire::ReconcileRequest { message };

@@ -7,6 +7,7 @@ mod access;
 mod calls;
 mod client;
 mod clusters;
+mod devworkspaces;
 mod fake_api;
 mod faults;
 mod git;
@@ -14,6 +15,7 @@ mod gitlab_json;
 #[path = "../../../agent/tests/it/objects.rs"]
 #[allow(dead_code, reason = "the agent's own tests look closer")]
 mod objects;
+mod people;
 mod relay;
 mod restore;
 mod rig;

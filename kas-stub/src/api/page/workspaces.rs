@@ -10,18 +10,19 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use jiff::Timestamp;
-use model::{ActualState, DesiredState};
+use model::{ActualState, DesiredState, OperatorState};
 use serde::Deserialize;
 
 use super::{
     Failed, filters, show as show_page, show_at, sign_in,
-    words::{EventRow, Next, against, in_words, short, tone, waits_for},
+    words::{EventRow, Next, against, in_words, of_operator, short, tone, waits_for},
 };
 use crate::{
     api::{
         Api, Problem,
         agents::{self, AgentView},
         caller::Caller,
+        whose::{self, ListQuery},
         workspaces::{self, CreateWorkspace, EndpointView, WorkspaceView},
     },
     authorization::{Action, Resource},
@@ -73,12 +74,22 @@ impl From<AgentView> for AgentRow {
         let refused = view.cluster.and_then(|it| it.refused);
         let refused = refused.map(|_| "a second cluster uses its token, and is refused".to_owned());
         let configuration = view.configuration.error.map(|error| error.message);
+        // Without the operator native workspaces run: that is no error until somebody has it.
+        let operator = view.devworkspaces.filter(|it| {
+            let is_wrong = it.code == OperatorState::WEBHOOK_DOWN || it.available;
+            is_wrong && !it.reason.is_empty()
+        });
+        let operator = operator.map(|it| format!("DevWorkspaces: {}", it.reason));
         Self {
             name: view.name,
             connected: view.connected,
             pods: view.pods.len(),
             commit: view.configuration.commit.as_deref().map(short),
-            errors: configuration.into_iter().chain(refused).collect(),
+            errors: configuration
+                .into_iter()
+                .chain(refused)
+                .chain(operator)
+                .collect(),
         }
     }
 }
@@ -90,18 +101,18 @@ struct IndexPage {
     agents: Vec<AgentRow>,
 }
 
-/// All workspaces and agents; for strangers, how to sign in.
+/// One's own workspaces and agents; for strangers, how to sign in.
 pub(in crate::api) async fn index(
     State(api): State<Api>,
     caller: Caller,
+    Query(query): Query<ListQuery>,
 ) -> Result<Response, Failed> {
     caller.allow(Action::OpenPage, Resource::Server)?;
-    if caller.allow(Action::ListAgents, Resource::Server).is_err() {
-        return Ok(sign_in::how(StatusCode::OK));
+    if !caller.may(Action::ListAgents, Resource::Server) {
+        return Ok(sign_in::how(&api, StatusCode::OK));
     }
-    caller.allow(Action::ListWorkspaces, Resource::Server)?;
-    let workspaces = api.workspaces.list();
-    let agents = api.directory.agents();
+    let workspaces = whose::listed(&api, &caller, query.owner.as_deref())?;
+    let agents = agents::readable(&api, &caller);
     let page = IndexPage {
         workspaces: workspaces
             .iter()
@@ -110,7 +121,7 @@ pub(in crate::api) async fn index(
             .collect(),
         agents: agents
             .iter()
-            .map(|agent| agents::view(&api, agent).into())
+            .map(|agent| agents::view(&api, &caller, agent).into())
             .collect(),
     };
     Ok(show_at(api.workspaces.clock().now(), StatusCode::OK, &page))
@@ -162,13 +173,15 @@ pub(in crate::api) async fn form(
     caller: Caller,
     Query(form): Query<NewForm>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
-    Ok(show_page(StatusCode::OK, &new_page(&api, form, None)))
+    caller.own(Action::ListWorkspaces)?;
+    let page = new_page(&api, &caller, form, None);
+    Ok(show_page(StatusCode::OK, &page))
 }
 
-fn new_page(api: &Api, form: NewForm, problem: Option<Wrong>) -> NewPage {
-    let agents = api.directory.agents();
-    let views: Vec<_> = agents.iter().map(|it| agents::view(api, it)).collect();
+fn new_page(api: &Api, caller: &Caller, form: NewForm, problem: Option<Wrong>) -> NewPage {
+    let agents = agents::which(api, caller, Action::CreateWorkspace);
+    let views = agents.iter().map(|it| agents::view(api, caller, it));
+    let views: Vec<_> = views.collect();
     let choices = || views.iter().filter_map(|it| it.workspaces.as_ref());
     let class_names = choices().flat_map(|it| it.classes.iter().map(|class| class.name.clone()));
     let classes = class_names.collect();
@@ -187,7 +200,7 @@ pub(in crate::api) async fn create(
     caller: Caller,
     Form(form): Form<NewForm>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::CreateWorkspace, Resource::Server)?;
+    caller.own(Action::ListWorkspaces)?;
     let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let asked = CreateWorkspace {
         repository: form.repository.trim().to_owned(),
@@ -204,7 +217,7 @@ pub(in crate::api) async fn create(
         Ok((workspace, _)) => Ok(to_workspace(workspace.name.as_str())),
         Err(problem) => {
             let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_REQUEST);
-            let page = new_page(&api, form, Some(wrong(problem)));
+            let page = new_page(&api, &caller, form, Some(wrong(problem)));
             Ok(show_page(status, &page))
         }
     }
@@ -286,6 +299,8 @@ struct WorkspacePage {
     devfile_path: String,
     namespace: String,
     backend: &'static str,
+    desired_reason: Option<String>,
+    operator: Option<String>,
     notes: Vec<Note>,
     events: Vec<EventRow>,
 }
@@ -295,8 +310,7 @@ pub(in crate::api) async fn show(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::ReadWorkspace, Resource::Server)?;
-    let workspace = workspaces::find(&api, &name)?;
+    let workspace = whose::reach(&api, &caller, Action::ReadWorkspace, &name)?;
     let view = workspaces::view(&api, &workspace);
     let content = api.workspaces.content(&workspace.id).await;
     let mut events: Vec<EventRow> = workspace.events.after(0).map(EventRow::from).collect();
@@ -315,6 +329,8 @@ pub(in crate::api) async fn show(
         devfile_path: view.devfile_path,
         namespace: view.namespace,
         backend: view.backend.as_str(),
+        desired_reason: view.desired_state_reason,
+        operator: view.operator.as_ref().map(of_operator),
         notes: content.map_err(Problem::from)?.all_notes(),
         events,
     };
@@ -326,7 +342,6 @@ pub(in crate::api) async fn act(
     caller: Caller,
     Path((name, action)): Path<(String, String)>,
 ) -> Result<Response, Failed> {
-    caller.allow(Action::ChangeWorkspace, Resource::Server)?;
     let desired = match action.as_str() {
         "start" => DesiredState::Running,
         "stop" => DesiredState::Stopped,
@@ -334,7 +349,7 @@ pub(in crate::api) async fn act(
         "delete" => DesiredState::Terminated,
         _ => return Err(Problem::not_found("there is nothing at this path").into()),
     };
-    workspaces::wish(&api, &name, desired).await?;
+    workspaces::wish(&api, &caller, &name, desired).await?;
     Ok(to_workspace(&name))
 }
 

@@ -133,12 +133,6 @@ fn read_user_access(reader: &mut Reader, node: &Node) -> UserAccess {
             _ => {}
         }
     }
-    if !access.projects.is_empty() || !access.groups.is_empty() {
-        reader.note(
-            "user_access",
-            "this version knows one local administrator and no members of projects or groups: the lists have no effect",
-        );
-    }
     access
 }
 

@@ -121,7 +121,7 @@ fn what_has_no_effect_is_noted() {
         .iter()
         .map(|note| note.field.as_str())
         .collect();
-    assert_eq!(fields, ["ci_access", "user_access"]);
+    assert_eq!(fields, ["ci_access"]);
     assert_eq!(parsed.configuration.user_access.unwrap().projects, ["a/b"]);
 }
 
