@@ -10,6 +10,7 @@ mod kubernetes;
 mod lifecycle;
 mod names;
 mod network;
+mod operated;
 mod options;
 mod overrides;
 mod pod;
@@ -31,6 +32,7 @@ pub use editor::{EDITOR_ENDPOINT, PlacedEditor, main_container};
 pub(crate) use kubernetes::kubernetes_objects;
 pub(crate) use names::slug;
 pub use names::{cut_name, workspace_name};
+pub use operated::for_operator;
 pub use options::{
     Editor, Entrypoint, OverridePolicy, ProjectClone, RenderOptions, ResourceDefaults,
     StorageDefaults, WorkspaceUser,
@@ -95,6 +97,11 @@ pub enum RenderError {
         /// Its path.
         path: String,
     },
+    /// The storage type is none of DevWorkspace Operator's.
+    StorageType {
+        /// What the attribute says, as JSON.
+        asked: String,
+    },
     /// The devfile has what the editor needs for itself.
     Editor {
         /// The component.
@@ -129,6 +136,12 @@ impl fmt::Display for RenderError {
             Self::ClonePath { project, path } => write!(
                 f,
                 "project {project} would be cloned to {path:?}, outside of the projects' folder"
+            ),
+            Self::StorageType { asked } => write!(
+                f,
+                "{asked} is no storage type of DevWorkspace Operator; a workspace has {} or {}",
+                operated::OWN_VOLUME,
+                operated::EPHEMERAL
             ),
             Self::Editor {
                 component,

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use devfile::flatten::{Fetch, FetchError, FlattenOptions, Reference, flatten};
 use devfile::model::Devfile;
-use devfile::render::{RenderOptions, dev_workspace, render};
+use devfile::render::{RenderOptions, dev_workspace, for_operator, render};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "devfile-dry-run";
@@ -124,18 +124,29 @@ fn every_renderable_file_passes_the_strict_dry_run() {
             refused.push(format!("{name}: {text}"));
         }
     }
+    let mut operated = options.clone();
+    operated.routing_class = Some("cluster".into());
+    operated.selector = [("workspaces.gitlab.com/name".to_owned(), "demo".to_owned())].into();
+    operated.pod_annotations = [("workspaces.gitlab.com/id".to_owned(), "1".to_owned())].into();
     for version in ["v0.17.0", "v0.42.0"] {
         install(&cluster, version);
         for (name, devfile) in &devfiles {
-            let rendered = dev_workspace(devfile, &options).unwrap();
+            // As the server does it.
+            let mut devfile = devfile.clone();
+            for_operator(&mut devfile, &operated).unwrap();
+            let rendered = dev_workspace(&devfile, &operated).unwrap();
             let lacks = rendered
                 .notes
                 .iter()
                 .any(|note| note.path == "dependentProjects");
+            let taken = cluster.dry_run(&rendered.objects);
             if version == "v0.17.0" && lacks {
+                // As its note says; by these words the agent knows why.
+                let text = taken.expect_err("this version has no dependentProjects");
+                assert!(text.contains("field not declared in schema"), "{text}");
                 continue;
             }
-            if let Err(text) = cluster.dry_run(&rendered.objects) {
+            if let Err(text) = taken {
                 refused.push(format!("{name} as DevWorkspace {version}: {text}"));
             }
         }

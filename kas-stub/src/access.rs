@@ -243,6 +243,7 @@ impl Access {
             cut: guest.cut.clone(),
             is_https: self.external_url.starts_with("https://"),
             peer: info.peer,
+            pulse: self.workspaces.activity().pulse(&workspace.id),
         };
         let answer = forwarding.run(request, stream).await;
         answer.map_err(|error| {

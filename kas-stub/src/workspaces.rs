@@ -13,6 +13,7 @@
 //!
 //! It does not talk to a cluster: an agent applies, and says what it sees.
 
+pub(crate) mod activity;
 mod again;
 pub(crate) mod backend;
 mod change;
@@ -21,6 +22,7 @@ mod decide;
 pub(crate) mod editor;
 pub(crate) mod endpoints;
 pub(crate) mod events;
+mod idle;
 mod imports;
 mod index;
 pub(crate) mod json;
@@ -49,15 +51,16 @@ use crate::{
     configuration::Good,
     store::{self, Kind, Store, Write},
 };
+use activity::Activity;
 use decide::{Decision, Report};
 pub(crate) use editor::Editors;
 use events::Step;
 use index::{Entry, Index};
 pub(crate) use keeper::Keeper;
-use limits::{NOTICE, Rules};
+use limits::{NOTICE, NextChange, Rules};
 pub(crate) use maker::{MakeError, Maker, Request, ending, name_from};
 use quota::{Quota, Reached};
-use reconcile::{Leaders, Orphans};
+use reconcile::{Leaders, Operators, Orphans};
 pub(crate) use rendering::Renderer;
 use settings::RenderedWith;
 use workspace::{Content, Workspace};
@@ -120,6 +123,8 @@ pub(crate) struct Workspaces {
     wishes: Mutex<HashMap<u64, watch::Sender<u64>>>,
     leaders: Arc<Leaders>,
     orphans: Orphans,
+    operators: Operators,
+    activity: Activity,
     /// No time limit terminates anything before this.
     notice_until: Timestamp,
     /// The same, of agents whose limit was made shorter since.
@@ -147,6 +152,7 @@ impl Workspaces {
                 version: record.version,
             });
         }
+        let activity = Activity::new(clock.clone());
         Ok(Self {
             leaders: Arc::new(Leaders::new(clock.clone())),
             notice_until: after_notice(clock.now()),
@@ -160,6 +166,8 @@ impl Workspaces {
             changes: watch::Sender::default(),
             wishes: Mutex::default(),
             orphans: Orphans::default(),
+            operators: Operators::default(),
+            activity,
         })
     }
 
@@ -242,7 +250,7 @@ impl Workspaces {
         }
     }
 
-    /// What a workspace of this agent would be rendered with now.
+    /// What a workspace of this agent would be rendered with now, whatever its class.
     pub(crate) fn rendered_now(&self, agent_id: u64, good: &Good) -> Arc<RenderedWith> {
         let mut known = self
             .rendered_now
@@ -283,6 +291,26 @@ impl Workspaces {
 
     pub(crate) fn orphans(&self) -> &Orphans {
         &self.orphans
+    }
+
+    /// What becomes of a workspace by itself, and when: the first of all that may.
+    pub(crate) fn next_change(&self, workspace: &Workspace, rules: &Rules) -> Option<NextChange> {
+        let Workspace {
+            id, backend, life, ..
+        } = workspace;
+        let used_at = self.activity.used_at(id);
+        let limits = self.renderer.idle_limits();
+        let idle = idle::next_stop(life, *backend, limits, used_at);
+        let by_time = limits::next_change(life, rules);
+        idle.into_iter().chain(by_time).min_by_key(|it| it.at)
+    }
+
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    pub(crate) fn operators(&self) -> &Operators {
+        &self.operators
     }
 
     /// Changes whenever any workspace does.

@@ -68,19 +68,6 @@ fn not_allowed(world: &mut World) -> Result<()> {
         ensure!(shown["failures"].to_string().contains(word), "{shown:#}");
         // Not even its namespace was made.
         let namespace = format!("gl-rd-ns-{name}");
-        // What listens as an editor does: for whoever comes.
-        let editor =
-            format!("nohup python3 -m http.server {EDITOR_PORT} >/dev/null 2>&1 </dev/null &");
-        let in_victim = [
-            "exec",
-            "-n",
-            "gl-rd-ns-victim",
-            "deployment/victim",
-            "-c",
-            "tools",
-        ];
-        world.admin(&[&in_victim[..], &["--", "sh", "-c", &editor]].concat())?;
-
         let get = outcome(
             &mut world.cluster.kubectl(&["get", "namespace", &namespace]),
             CALL,
@@ -290,6 +277,18 @@ fn holds(world: &World) -> Result<()> {
     }
     // The agent gets in, for the owner.
     open_program(world, "victim", "gl-rd-ns-victim", "deployment/victim")?;
+
+    // What listens as an editor does: for whoever comes.
+    let editor = format!("nohup python3 -m http.server {EDITOR_PORT} >/dev/null 2>&1 </dev/null &");
+    let in_victim = [
+        "exec",
+        "-n",
+        "gl-rd-ns-victim",
+        "deployment/victim",
+        "-c",
+        "tools",
+    ];
+    world.admin(&[&in_victim[..], &["--", "sh", "-c", &editor]].concat())?;
 
     let get =
         |arguments: &[&str]| -> Result<String> { Ok(world.admin(arguments)?.trim().to_owned()) };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tests::server::PEOPLE_ADDRESS;
 
 use crate::world::{CALL, CONNECT, MAIN, World};
-use crate::{Test, workspaces};
+use crate::{Test, service, workspaces};
 
 pub(crate) const TESTS: &[Test] = &[
     ("chart_installs_two_pods_that_connect_over_grpcs", two_pods),
@@ -28,6 +28,8 @@ pub(crate) const TESTS: &[Test] = &[
 /// After all that need the agent.
 pub(crate) const LAST: &[Test] = &[("uninstall_leaves_nothing_but_the_workspaces", uninstall)];
 
+/// What the main agent's chart makes of its release's name.
+const DEPLOYMENT: &str = "main-remote-dev-agent";
 /// A workspace that lives on while the agent is replaced.
 const STEADY: &str = "steady";
 /// A workspace that lives on when the agent is gone.
@@ -101,6 +103,12 @@ fn rolling(world: &mut World) -> Result<()> {
     let repository = workspaces::repository(world, STEADY, workspaces::DEVFILE)?;
     workspaces::workspace(world, &["create", &repository, "--name", STEADY])?;
     let namespace = format!("gl-rd-ns-{STEADY}");
+    // With a workspace there is a namespace in which the doctor can see how volumes fare.
+    let (is_fine, report) = service::doctor(world, MAIN, DEPLOYMENT)?;
+    ensure!(
+        is_fine && service::verdict(&report, "storage class") == "ok",
+        "{report:#}"
+    );
     let before = containers(world, &namespace)?;
     let revision = revision(world)?;
     let mut values = world.main_values()?;

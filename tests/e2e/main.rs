@@ -18,6 +18,7 @@ mod installation;
 mod kubectl;
 mod life;
 mod network;
+mod operated;
 mod rights;
 mod service;
 mod sign_in;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         configuration::TESTS,
         two_agents::TESTS,
         workspaces::TESTS,
+        operated::TESTS,
         life::TESTS,
         access::TESTS,
         browser::TESTS,

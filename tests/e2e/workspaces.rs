@@ -3,13 +3,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use harness::devworkspace;
 use harness::wait::wait_until;
 use serde_json::Value;
 use tests::command::{self, outcome};
 
+use crate::Test;
 use crate::world::{CALL, MAIN, World};
-use crate::{Test, access};
 
 pub(crate) const TESTS: &[Test] = &[
     (
@@ -27,10 +26,6 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "a_wrong_devfile_is_answered_at_once_with_its_place",
         wrong_devfile,
-    ),
-    (
-        "the_real_devworkspace_operator_runs_a_workspace",
-        by_the_operator,
     ),
 ];
 
@@ -197,41 +192,6 @@ fn wrong_devfile(world: &mut World) -> Result<()> {
     let list = world.server.json(&["workspace", "list"])?;
     ensure!(!list.to_string().contains("\"wrong\""), "{list:#}");
     Ok(())
-}
-
-fn by_the_operator(world: &mut World) -> Result<()> {
-    devworkspace::install(&world.cluster)?;
-    let repository = repository(world, "operated", DEVFILE)?;
-    let created = workspace(
-        world,
-        &[
-            "create",
-            &repository,
-            "--name",
-            "operated",
-            "--backend",
-            "devworkspace",
-        ],
-    )?;
-    ensure!(created["actual_state"] == "Running", "{created:#}");
-    let namespace = created["namespace"].as_str().context("no namespace")?;
-    let phase = [
-        "get",
-        "devworkspace",
-        "-n",
-        namespace,
-        "operated",
-        "-o",
-        "jsonpath={.status.phase}",
-    ];
-    ensure!(world.admin(&phase)? == "Running");
-    let deployment = world.admin(&["get", "deployment", "-n", namespace, "-o", "name"])?;
-    access::open_program(world, "operated", namespace, deployment.trim())?;
-    let stopped = workspace(world, &["stop", "operated"])?;
-    ensure!(stopped["actual_state"] == "Stopped", "{stopped:#}");
-    let started = workspace(world, &["start", "operated"])?;
-    ensure!(started["actual_state"] == "Running", "{started:#}");
-    delete(world, "operated", namespace)
 }
 
 /// A repository with this devfile; its URL.

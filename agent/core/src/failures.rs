@@ -8,9 +8,11 @@
 //!  an answer to a write ──────────▶ refusal ─▶ Failure
 //! ```
 //! The forms on the left are what is kept of the objects: small, with every text cut. Conditions and container statuses
-//! come first; events only say what those do not (a pull that goes on, a volume that cannot be mounted).
+//! come first, and with them the operator's own words for what it gave up (whose Pods are gone by then); events only say
+//! what those do not (a pull that goes on, a volume that cannot be mounted).
 
 mod classify;
+mod operator;
 mod seen;
 
 pub use classify::{Refusal, refusal};
@@ -21,7 +23,7 @@ pub use seen::{
 
 use model::{Failure, FailureCode};
 
-use classify::{admission, cannot_start, image_trouble};
+use classify::{admission, cannot_start, image_trouble, no_node};
 
 /// The init container that clones projects has a name that starts so (GitLab's name, and the operator's).
 const CLONE_CONTAINERS: [&str; 2] = ["gl-project-cloner", "project-clone"];
@@ -50,7 +52,7 @@ pub fn failures(evidence: Evidence<'_>) -> Vec<Failure> {
         of_deployment(deployment, &mut found);
     }
     if let Some(dev_workspace) = evidence.dev_workspace {
-        of_dev_workspace(dev_workspace, &mut found);
+        found.extend(operator::failure(dev_workspace));
     }
     found.sort();
     found.dedup_by(|a, b| (a.code, &a.component) == (b.code, &b.component));
@@ -80,30 +82,10 @@ fn of_deployment(deployment: &DeploymentSeen, found: &mut Vec<Failure>) {
     }
 }
 
-fn of_dev_workspace(dev_workspace: &DevWorkspaceSeen, found: &mut Vec<Failure>) {
-    if !matches!(dev_workspace.phase.as_str(), "Failed" | "Failing" | "Error") {
-        return;
-    }
-    let text = dev_workspace.message.as_str();
-    found.push(admission(&dev_workspace.name, text).unwrap_or_else(|| {
-        Failure::new(
-            FailureCode::DevWorkspaceFailed,
-            &dev_workspace.name,
-            "The DevWorkspace Operator ended this workspace; restart it when the cause is gone."
-                .to_owned(),
-            text,
-        )
-    }));
-}
-
 fn of_pod(pod: &PodSeen, events: &[EventSeen], found: &mut Vec<Failure>) {
     if let Some(text) = &pod.unschedulable {
-        found.push(Failure::new(
-            FailureCode::Unschedulable,
-            "",
-            "No node takes this workspace: ask for less, or wait for room.".to_owned(),
-            text,
-        ));
+        let (code, message) = no_node(text);
+        found.push(Failure::new(code, "", format!("{message}."), text));
         return;
     }
     let events: Vec<_> = events.iter().filter(|event| event.uid == pod.uid).collect();

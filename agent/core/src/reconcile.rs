@@ -19,6 +19,7 @@ mod desired;
 mod inventory;
 mod kind;
 mod observed;
+mod operator;
 mod plan;
 mod reconciler;
 mod report;
@@ -36,6 +37,7 @@ pub use inventory::{
 };
 pub use kind::{KINDS, Kind, kind_of};
 pub use observed::{Marked, NamespaceSeen, ObservedWorkspace, Seen};
+pub use operator::{Definition, missing_fields, operator_state};
 pub use plan::{Action, Plan, WaitingOn, plan};
 pub use reconciler::{
     Content, DeploymentTold, Look, MAX_WORKSPACES, Reconciler, Report, Taken, WorkspaceId,

@@ -351,6 +351,7 @@ mod tests {
                 actual_state: state,
                 failures: Vec::new(),
                 since: Duration::ZERO,
+                operator: None,
             },
             deployment: facts.map(|facts| DeploymentTold {
                 resource_version: 5,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use agent_core::pull_secrets::MAX_PULL_SECRETS;
 use agent_core::reconcile::{DesiredWorkspace, FailureStatus, Report};
 use model::configuration::ImagePullSecret;
-use model::{ActualState, DesiredState};
+use model::operator::Condition;
+use model::{ActualState, DesiredState, OperatorState, OperatorStatus};
 use proto::remote_development::rpc as wire;
 
 /// Failures told of one workspace. There are a few; a hostile cluster may have more.
@@ -78,6 +79,56 @@ pub(crate) fn report_to(report: Report, now: Duration) -> wire::WorkspaceReport 
         actual_state: actual_state_to(status.actual_state).into(),
         age_ms: millis(now.saturating_sub(status.since)),
         failures: failures.map(|failure| failure_to(failure, now)).collect(),
+        dev_workspace: status.operator.map(dev_workspace_to),
+    }
+}
+
+fn dev_workspace_to(status: OperatorStatus) -> wire::DevWorkspaceStatus {
+    let OperatorStatus {
+        phase,
+        message,
+        main_url,
+        started,
+        stopped_by,
+        conditions,
+    } = status;
+    let condition = |condition| {
+        let Condition {
+            kind,
+            status,
+            reason,
+            message,
+        } = condition;
+        wire::DevWorkspaceCondition {
+            r#type: kind,
+            status,
+            reason,
+            message,
+        }
+    };
+    wire::DevWorkspaceStatus {
+        phase,
+        message,
+        main_url,
+        started,
+        stopped_by,
+        conditions: conditions.into_iter().map(condition).collect(),
+    }
+}
+
+/// Whether DevWorkspaces can be run.
+pub(crate) fn operator_to(state: OperatorState) -> wire::DevWorkspaceOperator {
+    let OperatorState {
+        available,
+        code,
+        reason,
+        missing_fields,
+    } = state;
+    wire::DevWorkspaceOperator {
+        available,
+        code,
+        reason,
+        missing_fields,
     }
 }
 

@@ -15,6 +15,8 @@ use crate::kubernetes::{self, ApiServer};
 
 /// A name that only the cluster's DNS knows.
 const CLUSTER_NAME: &str = "kubernetes.default.svc";
+/// Namespaces of workspaces that are looked at.
+const MAX_TRIED: u32 = 20;
 
 pub(super) async fn examine(config: &Config) -> Vec<Check> {
     let (mut checks, client) = match api_server(config).await {
@@ -89,8 +91,13 @@ async fn storage(client: &kube::Client, config: &Config) -> Check {
         dry_run: true,
         ..PostParams::default()
     };
-    let mut refusal = String::new();
+    let mut why = "it may make claims in none of its namespaces yet".to_owned();
     for namespace in places(client, config).await {
+        // Whoever reads the API server's log should find nothing refused there.
+        let may = rights::may(client, &namespace, "create", "persistentvolumeclaims").await;
+        if !may.is_ok_and(|may| may) {
+            continue;
+        }
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
         match claims.create(&tried, &claim).await {
             Ok(made) => {
@@ -105,28 +112,31 @@ async fn storage(client: &kube::Client, config: &Config) -> Check {
                     ),
                 };
             }
-            Err(error) => refusal = chain(&error),
+            Err(error) => why = chain(&error),
         }
     }
     Check::warning(
         NAME,
-        format!("whether there is a default cannot be seen with the agent's rights: {refusal}"),
+        format!("the agent cannot see whether there is a default: {why}"),
         "`kubectl get storageclass` tells: one of them has to be marked as (default)",
     )
 }
 
-/// Namespaces in which the agent may be allowed to try: its own, and one of a workspace.
+/// Namespaces in which the agent may be allowed to try: that of all workspaces, or its own and some of workspaces, which may be another
+/// agent's.
 async fn places(client: &kube::Client, config: &Config) -> Vec<String> {
+    if let Some(shared) = &config.workspaces.policy.shared_namespace {
+        return vec![shared.clone()];
+    }
     let mut places = vec![config.pod.namespace.clone()];
-    let one = ListParams::default().labels(AGENT_ID_LABEL).limit(1);
-    let found = Api::<Namespace>::all(client.clone())
-        .list_metadata(&one)
-        .await;
-    places.extend(
-        found
-            .into_iter()
-            .flatten()
-            .filter_map(|it| it.metadata.name),
-    );
+    let may = rights::may(client, "", "list", "namespaces").await;
+    if may.is_ok_and(|may| may) {
+        let few = ListParams::default()
+            .labels(AGENT_ID_LABEL)
+            .limit(MAX_TRIED);
+        let namespaces = Api::<Namespace>::all(client.clone());
+        let found = namespaces.list_metadata(&few).await.into_iter().flatten();
+        places.extend(found.filter_map(|it| it.metadata.name));
+    }
     places
 }

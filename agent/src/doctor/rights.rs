@@ -7,15 +7,13 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::{Api, PostParams};
 
 use super::report::Check;
-use crate::config::Config;
+use crate::config::{Config, Workspaces};
 use crate::kas::health::chain;
 use crate::rights::{Part, Place, Right, needed};
 
 /// Questions to the API server at a time.
 const CONCURRENT: usize = 8;
 const NAME: &str = "rights";
-/// No namespace.
-const EVERYWHERE: &str = "";
 
 /// One verb of a right, and whether it is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +24,24 @@ struct Answer {
     allowed: bool,
 }
 
-/// Asks for every right, a few at a time.
+/// Asks for every right that this agent needs, a few at a time.
+///
+/// What it needs in namespaces that it makes it gives itself, by the role that it may bind; only where there is no such role
+/// it has to be given beforehand, and everywhere.
 pub(super) async fn examine(client: &kube::Client, config: &Config) -> Vec<Check> {
-    let shares_namespace = config.workspaces.policy.shared_namespace.is_some();
-    let questions = needed(shares_namespace, true)
-        .filter_map(|right| Some((right, asked_at(right.place, config)?)))
-        .flat_map(|(right, place)| right.verbs.iter().map(move |verb| (right, *verb, place)));
+    let Workspaces { policy, role } = &config.workspaces;
+    let is_shared = policy.shared_namespace.is_some();
+    let is_asked = |right: &&Right| match right.place {
+        Place::WorkspaceNamespaces => role.is_none(),
+        // Without a role there is nothing to bind.
+        Place::Cluster => role.is_some() || right.group != "rbac.authorization.k8s.io",
+        Place::SharedNamespace | Place::OwnNamespace => true,
+    };
+    let questions = needed(is_shared, policy.allows("DevWorkspace"))
+        .filter(is_asked)
+        .flat_map(|right| right.verbs.iter().map(move |verb| (right, *verb)));
     let answers: Result<Vec<Answer>, kube::Error> = stream::iter(questions)
-        .map(|(right, verb, place)| ask(client, right, verb, place, config))
+        .map(|(right, verb)| ask(client, right, verb, config))
         .buffered(CONCURRENT)
         .try_collect()
         .await;
@@ -51,40 +59,30 @@ pub(super) async fn examine(client: &kube::Client, config: &Config) -> Vec<Check
     checks
 }
 
-/// The namespace in which a right is asked about; [`EVERYWHERE`] for one in the whole cluster. `None`: it cannot be asked
-/// about yet, since the agent binds it when it makes the namespace, which other rights allow.
-fn asked_at(place: Place, config: &Config) -> Option<&str> {
-    match place {
-        Place::Cluster => Some(EVERYWHERE),
-        Place::WorkspaceNamespaces => None,
-        Place::SharedNamespace => config.workspaces.policy.shared_namespace.as_deref(),
-        Place::OwnNamespace => Some(&config.pod.namespace),
-    }
-}
-
 async fn ask(
     client: &kube::Client,
     right: &Right,
     verb: &str,
-    namespace: &str,
     config: &Config,
 ) -> Result<Answer, kube::Error> {
-    let place = match namespace {
-        EVERYWHERE => "everywhere".to_owned(),
-        namespace => format!("in namespace {namespace}"),
+    let Workspaces { policy, role } = &config.workspaces;
+    let namespace = match right.place {
+        Place::Cluster | Place::WorkspaceNamespaces => None,
+        Place::SharedNamespace => policy.shared_namespace.clone(),
+        Place::OwnNamespace => Some(config.pod.namespace.clone()),
     };
-    let role = config
-        .workspaces
-        .role
-        .as_ref()
-        .filter(|_| right.only_workspace_role);
+    let role = role.as_ref().filter(|_| right.only_workspace_role);
+    let place = match &namespace {
+        None => "everywhere".to_owned(),
+        Some(namespace) => format!("in namespace {namespace}"),
+    };
     let allowed = review(
         client,
         ResourceAttributes {
             group: Some(right.group.to_owned()),
             resource: Some(right.resource.to_owned()),
             verb: Some(verb.to_owned()),
-            namespace: (namespace != EVERYWHERE).then(|| namespace.to_owned()),
+            namespace,
             name: role.map(|role| role.cluster_role.clone()),
             ..ResourceAttributes::default()
         },
@@ -100,6 +98,25 @@ async fn ask(
         text: format!("{verb} {}{group} {place}", right.resource),
         allowed,
     })
+}
+
+/// Whether something of the core's group may be done in a namespace; everywhere without one.
+pub(super) async fn may(
+    client: &kube::Client,
+    namespace: &str,
+    verb: &str,
+    resource: &str,
+) -> Result<bool, kube::Error> {
+    review(
+        client,
+        ResourceAttributes {
+            resource: Some(resource.to_owned()),
+            verb: Some(verb.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ResourceAttributes::default()
+        },
+    )
+    .await
 }
 
 async fn review(
@@ -170,14 +187,14 @@ fn judge(answers: &[Answer]) -> Vec<Check> {
             .filter(|it| it.part == part)
             .partition(|it| it.allowed);
         let missing: Vec<&str> = missing.iter().map(|it| it.text.as_str()).collect();
-        if missing.is_empty() {
-            Check::ok(name, format!("all {} that {what} need", given.len()))
-        } else if given.is_empty() {
+        if given.is_empty() {
             Check::warning(
                 name,
                 format!("none: this agent makes no {what}"),
                 format!("set {value} in the chart's values if it should"),
             )
+        } else if missing.is_empty() {
+            Check::ok(name, format!("all {} that {what} need", given.len()))
         } else {
             Check::failed(
                 name,

@@ -232,6 +232,7 @@ fn workspace(name: &str, namespace: &str, own_namespace: bool) -> wire::Workspac
         desired_state: wire::DesiredState::Running.into(),
         object_count: 1,
         unchanged: false,
+        image_pull_secrets: Vec::new(),
     }
 }
 

@@ -42,6 +42,10 @@ struct State {
     reads: Vec<String>,
     /// What was applied, as it came.
     bodies: Vec<String>,
+    /// By method and plural: with which status and message a request is refused.
+    refusals: BTreeMap<(String, String), (u16, String)>,
+    /// What is described of the API of DevWorkspaces.
+    description: Value,
 }
 
 impl State {
@@ -88,6 +92,10 @@ impl State {
     }
 }
 
+#[allow(
+    dead_code,
+    reason = "two programs of tests have this file, and each uses a part"
+)]
 impl Objects {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -176,6 +184,24 @@ impl Objects {
         whole(201, &json!({"status": {"allowed": allowed}}))
     }
 
+    /// Refuses requests of a method to a kind.
+    pub(crate) fn refuse(&self, method: &str, plural: &str, code: u16, message: &str) {
+        let key = (method.to_owned(), plural.to_owned());
+        let refusal = (code, message.to_owned());
+        self.state.lock().unwrap().refusals.insert(key, refusal);
+    }
+
+    /// Refuses none to this kind.
+    pub(crate) fn refuse_no_more(&self, plural: &str) {
+        let refusals = &mut self.state.lock().unwrap().refusals;
+        refusals.retain(|(_, refused), _| refused != plural);
+    }
+
+    /// What is answered to whom asks what DevWorkspaces look like.
+    pub(crate) fn describe(&self, description: Value) {
+        self.state.lock().unwrap().description = description;
+    }
+
     /// What a controller would say of a Deployment that is there.
     pub(crate) fn set_deployment(&self, name: &str, available: u64, progressing: &str) {
         let namespace = format!("gl-rd-ns-{name}");
@@ -202,6 +228,9 @@ impl Objects {
                 200,
                 &json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}),
             );
+        }
+        if path == "/openapi/v3/apis/workspace.devfile.io/v1alpha2" {
+            return whole(200, &self.state.lock().unwrap().description);
         }
         let Some((plural, namespace, name)) = target(&path) else {
             return status(404);
@@ -241,6 +270,11 @@ impl Objects {
         } else if plural != "leases" {
             let write = format!("{} {path}", parts.method);
             self.state.lock().unwrap().writes.push(write);
+        }
+        let asked = (parts.method.to_string(), plural.clone());
+        let refusal = self.state.lock().unwrap().refusals.get(&asked).cloned();
+        if let Some((code, message)) = refusal {
+            return refused(code, &message);
         }
         match parts.method {
             Method::GET if key.2.is_empty() => match query.get("watch") {
@@ -367,10 +401,14 @@ fn whole(code: u16, body: &Value) -> Response<Body> {
 }
 
 fn status(code: u16) -> Response<Body> {
+    refused(code, "no")
+}
+
+fn refused(code: u16, message: &str) -> Response<Body> {
     whole(
         code,
         &json!({
-            "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": "", "message": "no",
+            "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": "", "message": message,
         }),
     )
 }

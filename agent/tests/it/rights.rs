@@ -72,6 +72,7 @@ impl World {
                 desired_state: state.into(),
                 object_count: u32::from(!is_over),
                 unchanged: false,
+                image_pull_secrets: Vec::new(),
             }));
         if is_over {
             return;
@@ -221,6 +222,7 @@ async fn in_a_shared_namespace_it_asks_for_nothing_outside() {
             desired_state: wire::DesiredState::Running.into(),
             object_count: 0,
             unchanged: false,
+            image_pull_secrets: Vec::new(),
         }));
     let failure = within("the refusal is told", async {
         loop {

@@ -1,5 +1,8 @@
 use devfile::flatten::FlattenOptions;
+use devfile::render::{RenderError, RenderOptions, dev_workspace, for_operator};
 use devfile::validate::Rules;
+
+use serde_json::{Value, json};
 
 use crate::{read_with, told};
 
@@ -57,4 +60,84 @@ fn the_operators_rules_are_a_set_of_their_own() {
             "operator-dependent-remotes dependentProjects[1].git.remotes 21:42",
         ]
     );
+}
+
+/// The template's attributes and components, and the notes.
+fn operated(attributes: &str) -> Result<(Value, Value, Vec<String>), RenderError> {
+    let text = format!(
+        "schemaVersion: 2.2.2\nattributes: {attributes}\ncomponents:\n- name: c\n  attributes: {{pod-overrides: {{metadata: {{labels: {{$patch: delete}}}}}}}}\n  container: {{image: i}}\n"
+    );
+    let mut devfile = read_with(&text, &FlattenOptions::default(), &[])
+        .devfile
+        .unwrap();
+    let mut options = RenderOptions::new("demo", "team");
+    options.selector = [("who".to_owned(), "us".to_owned())].into();
+    options.pod_annotations = [("id".to_owned(), "1".to_owned())].into();
+    options.storage.projects_size = "7Gi".into();
+    let notes = for_operator(&mut devfile, &options)?;
+    let rendered = dev_workspace(&devfile, &options)?;
+    let template = &rendered.objects[0]["spec"]["template"];
+    Ok((
+        template["attributes"].clone(),
+        template["components"].clone(),
+        notes
+            .into_iter()
+            .map(|it| format!("{}: {}", it.path, it.what))
+            .collect(),
+    ))
+}
+
+#[test]
+fn a_workspaces_storage_is_its_own() {
+    const TYPE: &str = "controller.devfile.io/storage-type";
+    let (attributes, components, notes) = operated("{}").unwrap();
+    assert_eq!(attributes[TYPE], "per-workspace");
+    assert_eq!(
+        components[1],
+        json!({"name": "projects", "volume": {"size": "7Gi"}})
+    );
+    assert_eq!(notes, [""; 0]);
+    for (asked, becomes) in [
+        ("per-workspace", "per-workspace"),
+        ("ephemeral", "ephemeral"),
+        ("common", "per-workspace"),
+        ("per-user", "per-workspace"),
+        ("async", "per-workspace"),
+        ("\"\"", "per-workspace"),
+    ] {
+        let (attributes, _, notes) = operated(&format!("{{{TYPE}: {asked}}}")).unwrap();
+        assert_eq!(attributes[TYPE], becomes, "{asked}");
+        assert_eq!(notes.len(), usize::from(asked != becomes), "{notes:?}");
+    }
+    for wrong in ["emphemeral", "7", "{a: b}"] {
+        let error = operated(&format!("{{{TYPE}: {wrong}}}")).unwrap_err();
+        assert!(error.to_string().contains("ephemeral"), "{error}");
+    }
+}
+
+#[test]
+fn no_devfile_takes_the_workspaces_marks_from_its_pods() {
+    let marks = json!({"labels": {"who": "us"}, "annotations": {"id": "1"}});
+    let (attributes, ..) = operated("{}").unwrap();
+    assert_eq!(attributes["pod-overrides"], json!({"metadata": marks}));
+    let theirs = "{pod-overrides: {$patch: replace, spec: {hostname: h}, metadata: {$patch: replace, labels: {$patch: delete, who: me, a: b}, annotations: null}}}";
+    let (attributes, _, notes) = operated(theirs).unwrap();
+    assert_eq!(
+        attributes["pod-overrides"],
+        json!({"spec": {"hostname": "h"}, "metadata": {"labels": {"who": "us", "a": "b"}, "annotations": {"id": "1"}}})
+    );
+    assert_eq!(
+        notes,
+        [
+            "attributes.pod-overrides.$patch: it is left out",
+            "attributes.pod-overrides.metadata.$patch: it is left out",
+            "attributes.pod-overrides.metadata.labels.$patch: it is left out",
+            "attributes.pod-overrides.metadata.labels.who: it is left out",
+            "attributes.pod-overrides.metadata.annotations: it is left out",
+        ]
+    );
+    for theirs in ["x", "[]", "{metadata: 1}"] {
+        let (attributes, ..) = operated(&format!("{{pod-overrides: {theirs}}}")).unwrap();
+        assert_eq!(attributes["pod-overrides"], json!({"metadata": marks}));
+    }
 }

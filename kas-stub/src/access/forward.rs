@@ -24,6 +24,7 @@ use crate::{
     connection_headers::{HOP_BY_HOP, connection_names, is_upgrade},
     directory::Cut,
     lingering::Lingering,
+    workspaces::activity::{Beating, Pulse},
 };
 
 /// What hyper reads of a workspace at once, and so the largest head of an answer.
@@ -58,6 +59,8 @@ pub(super) struct Forwarding<'a> {
     /// Whether people come over TLS.
     pub(super) is_https: bool,
     pub(super) peer: Option<IpAddr>,
+    /// Of the workspace: it is used.
+    pub(super) pulse: Pulse,
 }
 
 impl Forwarding<'_> {
@@ -73,7 +76,7 @@ impl Forwarding<'_> {
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
             .max_headers(MAX_HEADERS)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Beating::new(stream, self.pulse.clone())))
             .await?;
         let (cut, killing) = (self.cut.clone(), self.killing.clone());
         // Ends by itself when request and answer are over or dropped.

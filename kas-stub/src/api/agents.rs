@@ -10,6 +10,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use model::{
+    OperatorState,
     agent_name::AgentName,
     configuration::{Note, Section},
 };
@@ -70,6 +71,8 @@ pub(super) struct AgentView {
     leader: Option<Leader>,
     /// Workspaces in its cluster that this server does not know; nothing is done to them.
     orphans: AgentOrphans,
+    /// Whether its cluster runs DevWorkspaces; null while it has said nothing of it.
+    pub(super) devworkspaces: Option<OperatorState>,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,6 +153,7 @@ pub(super) fn view(api: &Api, caller: &Caller, agent: &Agent) -> AgentView {
             true => api.workspaces.orphans().of(agent.id),
             false => AgentOrphans::default(),
         },
+        devworkspaces: api.workspaces.operators().of(agent.id),
     }
 }
 

@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use model::{ActualState, DesiredState, WorkspaceName};
+use model::{ActualState, DesiredState, OperatorState, OperatorStatus, WorkspaceName};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,7 +29,7 @@ use crate::{
         choice::{Asked, Refused, choose},
         editor::WorkspaceEditor,
         endpoints::url,
-        limits::{NextChange, next_change},
+        limits::NextChange,
         name_from,
         quota::Quota,
         reconcile::Orphan,
@@ -100,6 +100,13 @@ pub(super) struct WorkspaceView {
     /// What it was rendered with, against the agent's configuration file as it is now; null while that is not known.
     pub(super) configuration: Option<Against>,
     pub(super) endpoints: Vec<EndpointView>,
+    /// Why that is desired, where nobody asked for it: for example, the cluster stopped it.
+    pub(super) desired_state_reason: Option<String>,
+    /// What the DevWorkspace Operator says of it, as it says it; null where it does not run it. Its `main_url` leads
+    /// somewhere inside the cluster only.
+    pub(super) operator: Option<OperatorStatus>,
+    /// Where its main endpoint is (attribute `type: main`), on this server; null without one.
+    pub(super) main_url: Option<String>,
     /// Where its editor is; null without one.
     pub(super) editor_url: Option<String>,
 }
@@ -112,6 +119,8 @@ pub(super) struct EndpointView {
     pub(super) url: String,
     /// It is the editor.
     pub(super) editor: bool,
+    /// It is the main one.
+    pub(super) main: bool,
 }
 
 pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
@@ -150,6 +159,7 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
             name: it.name,
             port: it.port,
             editor: it.editor,
+            main: it.main,
         })
         .collect();
     let unknown_since = api.workspaces.leaders().unknown_since(agent_id);
@@ -159,12 +169,15 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         owner: api.directory.user(owner).map(|it| it.name.to_string()),
         next_change: good.clone().zip(agent.as_ref()).and_then(|(good, agent)| {
             let rules = api.workspaces.rules(agent_id, agent.name.as_str(), good);
-            next_change(&life, &rules)
+            api.workspaces.next_change(workspace, &rules)
         }),
         configuration: good
             .filter(|_| life.desired != DesiredState::Terminated)
             .map(|good| {
-                let now = api.workspaces.rendered_now(agent_id, &good);
+                let now = api
+                    .workspaces
+                    .rendered_now(agent_id, &good)
+                    .of_class(class.as_deref());
                 against(rendered_with.as_ref(), &now, applies(&good))
             }),
         agent: agent.map(|it| it.name.to_string()),
@@ -186,6 +199,9 @@ pub(super) fn view(api: &Api, workspace: &Workspace) -> WorkspaceView {
         generation: life.generation,
         applied_generation: life.applied_generation,
         failures: workspace.failures(),
+        desired_state_reason: life.desired_reason,
+        operator: life.operator,
+        main_url: endpoints.iter().find(|it| it.main).map(|it| it.url.clone()),
         editor_url: endpoints
             .iter()
             .find(|it| it.editor)
@@ -257,6 +273,11 @@ pub(super) async fn make(
     };
     let remote_development = &settings.configuration.remote_development;
     let chosen = choose(asked, remote_development, api.maker.editors())?;
+    let operator = match chosen.backend {
+        BackendKind::Native => None,
+        BackendKind::Devworkspace => api.workspaces.operators().of(agent.id),
+    };
+    check_operator(operator.as_ref(), agent.name.as_str())?;
     let request = Request {
         adopted,
         owner: caller.user_id().unwrap_or_default(),
@@ -274,6 +295,7 @@ pub(super) async fn make(
     api.workspaces
         .check_quota(agent.id, request.owner, &quota)?;
     let (workspace, content) = api.maker.make(request).await?;
+    check_fields(operator.as_ref(), &content.objects)?;
     let notes = content.all_notes();
     let workspace = api.workspaces.create(workspace, content, quota).await?;
     tracing::info!(workspace = %workspace.name, agent = %agent.name, "workspace created");
@@ -381,6 +403,47 @@ fn choose_agent(api: &Api, caller: &Caller, name: Option<&str>) -> Result<Arc<Ag
                 .hint(format!("one of {}", names.join(", "))))
         }
     }
+}
+
+/// Whether the agent's cluster runs DevWorkspaces, as far as it is known.
+fn check_operator(state: Option<&OperatorState>, agent: &str) -> Result<(), Problem> {
+    let code = match state {
+        Some(state) if !state.available => match state.code.as_str() {
+            OperatorState::MISSING => "operator_missing",
+            OperatorState::FORBIDDEN => "operator_forbidden",
+            OperatorState::WEBHOOK_DOWN => "operator_webhook_down",
+            // An agent that began a moment ago.
+            OperatorState::UNKNOWN => return Ok(()),
+            _ => "operator_unavailable",
+        },
+        Some(_) | None => return Ok(()),
+    };
+    let reason = state.map_or("", |it| it.reason.as_str());
+    let detail = format!("agent {agent} cannot run DevWorkspaces: {reason}");
+    Err(Problem::conflict("backend", code, detail)
+        .hint("native workspaces need no operator: leave the backend out"))
+}
+
+/// Whether an old operator's DevWorkspaces have all that this one needs.
+fn check_fields(
+    state: Option<&OperatorState>,
+    objects: &[serde_json::Value],
+) -> Result<(), Problem> {
+    let missing = state.map_or(&[][..], |it| &it.missing_fields);
+    let is_used = |field: &&String| {
+        let mut templates = objects.iter().map(|it| &it["spec"]["template"]);
+        templates.any(|it| it.get(field.as_str()).is_some())
+    };
+    let Some(field) = missing.iter().find(is_used) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "the devfile has {field}, which DevWorkspaces of this agent's cluster do not have: its operator is old"
+    );
+    Err(
+        Problem::unprocessable("backend", "operator_too_old", detail)
+            .hint("native workspaces have it: leave the backend out; or update the operator"),
+    )
 }
 
 fn read_backend(name: Option<&str>) -> Result<Option<BackendKind>, Problem> {

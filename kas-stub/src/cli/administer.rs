@@ -326,6 +326,18 @@ fn one_agent(agent: &Value) {
             text(agent, "name"),
         ));
     }
+    let operator = &agent["devworkspaces"];
+    if !operator.is_null() {
+        let reason = text(operator, "reason");
+        let reason = match reason {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        output::line(&format!(
+            "operator   DevWorkspaces can be run: {}{reason}",
+            yes_no(&operator["available"])
+        ));
+    }
     for orphan in list(&agent["orphans"]["listed"]) {
         output::line(&format!(
             "orphan     {} ({}), {}, id {}",

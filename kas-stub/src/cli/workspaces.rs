@@ -263,7 +263,7 @@ async fn wait_for(
         if is_as_wanted(&workspace, wanted) {
             return Ok(workspace);
         }
-        if text(&workspace, "actual_state") == "Failed" {
+        if text(&workspace, "actual_state") == "Failed" && is_of_wish(&workspace, wanted) {
             bail!("it did not start: {}", reasons(failures));
         }
         if failures.iter().any(stands) {
@@ -292,10 +292,15 @@ async fn wait_for(
 }
 
 fn is_as_wanted(workspace: &Value, wanted: &str) -> bool {
-    let is_applied = workspace["generation"] == workspace["applied_generation"];
     text(workspace, "actual_state") == wanted
         && text(workspace, "desired_state") == wanted
-        && (is_applied || wanted == "Terminated")
+        && (is_of_wish(workspace, wanted) || wanted == "Terminated")
+}
+
+/// Whether what is seen is what became of the wish, and not of the one before.
+fn is_of_wish(workspace: &Value, wanted: &str) -> bool {
+    workspace["generation"] == workspace["applied_generation"]
+        && text(workspace, "desired_state") == wanted
 }
 
 /// Whether a failure keeps a workspace from running, and does not pass by itself.
@@ -399,6 +404,17 @@ fn one(workspace: &Value) {
     }
     let since = time(workspace, "actual_state_changed_at");
     output::line(&format!("{:<11}{since}", "since"));
+    for (label, name) in [("because", "desired_state_reason"), ("main", "main_url")] {
+        let value = text(workspace, name);
+        if !value.is_empty() {
+            output::line(&format!("{label:<11}{value}"));
+        }
+    }
+    let operator = &workspace["operator"];
+    if !operator.is_null() {
+        let (phase, message) = (text(operator, "phase"), text(operator, "message"));
+        output::line(&format!("{:<11}{}: {message}", "operator", or_dash(phase)));
+    }
     let next = &workspace["next_change"];
     if next.is_object() {
         let (state, at) = (text(next, "state"), time(next, "at"));

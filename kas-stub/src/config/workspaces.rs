@@ -96,6 +96,27 @@ pub struct WorkspaceDefaults {
         value_parser = clap::value_parser!(u64).range(1..=600)
     )]
     pub partial_interval_s: u64,
+
+    /// Stops a workspace that nobody used for so many minutes: no connection to its ports was opened, and no byte passed on
+    /// one. kubectl does not count. 0: never.
+    #[arg(
+        long = "workspace-idle-timeout",
+        env = "KAS_STUB_WORKSPACE_IDLE_TIMEOUT",
+        value_name = "MINUTES",
+        default_value_t = DEFAULT_IDLE_TIMEOUT_MIN,
+        value_parser = clap::value_parser!(u32).range(0..=MAX_IDLE_TIMEOUT_MIN)
+    )]
+    pub idle_timeout_min: u32,
+
+    /// The same for workspaces that DevWorkspace Operator runs. 0: never.
+    #[arg(
+        long = "devworkspace-idle-timeout",
+        env = "KAS_STUB_DEVWORKSPACE_IDLE_TIMEOUT",
+        value_name = "MINUTES",
+        default_value_t = DEFAULT_DEVWORKSPACE_IDLE_TIMEOUT_MIN,
+        value_parser = clap::value_parser!(u32).range(0..=MAX_IDLE_TIMEOUT_MIN)
+    )]
+    pub devworkspace_idle_timeout_min: u32,
 }
 
 /// Small, with git and a shell; GitLab's older workspaces used it too.
@@ -112,6 +133,11 @@ const DEFAULT_REGISTRY: &str = "https://registry.devfile.io";
 const DEFAULT_FULL_INTERVAL_S: u64 = 3600;
 /// GitLab's.
 const DEFAULT_PARTIAL_INTERVAL_S: u64 = 10;
+const DEFAULT_IDLE_TIMEOUT_MIN: u32 = 0;
+/// Che's.
+const DEFAULT_DEVWORKSPACE_IDLE_TIMEOUT_MIN: u32 = 30;
+/// A year.
+const MAX_IDLE_TIMEOUT_MIN: i64 = 366 * 24 * 60;
 
 impl Default for WorkspaceDefaults {
     fn default() -> Self {
@@ -126,6 +152,8 @@ impl Default for WorkspaceDefaults {
             registries: DEFAULT_REGISTRY.parse().into_iter().collect(),
             full_interval_s: DEFAULT_FULL_INTERVAL_S,
             partial_interval_s: DEFAULT_PARTIAL_INTERVAL_S,
+            idle_timeout_min: DEFAULT_IDLE_TIMEOUT_MIN,
+            devworkspace_idle_timeout_min: DEFAULT_DEVWORKSPACE_IDLE_TIMEOUT_MIN,
         }
     }
 }

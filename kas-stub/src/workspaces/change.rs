@@ -11,7 +11,7 @@ use super::{
     decide::{self, Decision},
     events::Step,
     index::Entry,
-    limits::{self, Rules},
+    limits::Rules,
     settings::{RenderedWith, applies},
     to_json,
     workspace::{FailureSeen, NotApplied, Workspace},
@@ -100,7 +100,8 @@ impl Workspaces {
                     continue;
                 };
                 // As it is now: somebody may just have started it.
-                let Some(change) = limits::due(&workspace.life, &rules, now) else {
+                let next = this.next_change(&workspace, &rules);
+                let Some(change) = next.filter(|it| it.at <= now) else {
                     continue;
                 };
                 tracing::info!(workspace = %workspace.name, desired = ?change.state, reason = change.reason, "time limit");
@@ -139,7 +140,9 @@ impl Workspaces {
         wished: Option<Decision>,
         now: Timestamp,
     ) -> Result<Change> {
-        let settings = RenderedWith::clone(&self.rendered_now(workspace.agent_id, good));
+        let settings = self
+            .rendered_now(workspace.agent_id, good)
+            .of_class(workspace.class.as_deref());
         let content = match self.content(&workspace.id).await {
             Ok(content) => content,
             Err(error @ (Error::Corrupt { .. } | Error::Missing(_))) => {
@@ -295,7 +298,8 @@ pub(super) fn is_behind(workspace: &Workspace, good: &Good, settings: &RenderedW
     {
         return false;
     }
-    let has = |known: Option<&RenderedWith>| known.is_some_and(|it| it.is_same(settings));
+    let settings = settings.of_class(workspace.class.as_deref());
+    let has = |known: Option<&RenderedWith>| known.is_some_and(|it| it.is_same(&settings));
     !has(workspace.rendered_with.as_ref())
         && !has(workspace.not_applied.as_ref().map(|it| &it.settings))
 }

@@ -5,12 +5,15 @@
 //! - A report about an older generation than one already reported as applied changes nothing; 0 ("nothing is applied")
 //!   is news, for example after the namespace was deleted by hand.
 //! - A restart goes on to Running when the stop that it asked for was seen, not an earlier one.
+//! - What the cluster itself stopped (the DevWorkspace Operator, or a person there) is not started against it: the wish
+//!   follows, with the reason, and a person's next wish starts it again. What the operator gave up stays wished, and is
+//!   Failed, until somebody says so.
 //! - Terminated is final, and only where it was asked for.
 //! - An agent that applied a newer generation than there is has been told by a server whose database was newer than this
 //!   one: the wish is given again under a number that the agent takes for news.
 
 use jiff::Timestamp;
-use model::{ActualState, DesiredState};
+use model::{ActualState, DesiredState, FailureCode, OperatorStatus};
 
 use super::{
     events::Step,
@@ -28,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) actual: ActualState,
     pub(crate) seen_at: Timestamp,
     pub(crate) failures: Vec<FailureSeen>,
+    /// What the DevWorkspace Operator says, where that runs it.
+    pub(crate) operator: Option<OperatorStatus>,
     /// `Unknown` is what somebody saw, also of a workspace of which nothing was seen before (GitLab's table). Otherwise it
     /// says no more of such a one than that it was asked for.
     pub(crate) unknown_is_seen: bool,
@@ -64,6 +69,7 @@ pub(crate) fn decide(before: &Life, report: &Report, now: Timestamp) -> Option<D
         steps.push((seen_at, Step::Actual { state: actual }));
     }
     life.failures = merge_failures(&before.failures, &report.failures, now, &mut steps);
+    life.operator.clone_from(&report.operator);
 
     if report.applied_generation > before.generation {
         life.generation = report.applied_generation + 1;
@@ -78,13 +84,17 @@ pub(crate) fn decide(before: &Life, report: &Report, now: Timestamp) -> Option<D
             },
         ));
     } else if report.applied_generation == before.generation {
-        change_desired(
-            &mut life,
-            before.desired.after_seeing(actual),
-            None,
-            now,
-            &mut steps,
-        );
+        if let Some(reason) = stopped_in_cluster(before, report, actual) {
+            change_desired(
+                &mut life,
+                DesiredState::Stopped,
+                Some(reason),
+                now,
+                &mut steps,
+            );
+        }
+        let desired = life.desired.after_seeing(actual);
+        change_desired(&mut life, desired, None, now, &mut steps);
     }
     (life != *before).then_some(Decision { life, steps })
 }
@@ -99,6 +109,12 @@ pub(crate) fn wish(before: &Life, desired: DesiredState, now: Timestamp) -> Opti
         // What is stopped needs no stop before it runs again.
         (DesiredState::Stopped, DesiredState::RestartRequested) if is_at_rest => {
             DesiredState::Running
+        }
+        // What the operator gave up is at rest in the cluster, too.
+        (DesiredState::Running, DesiredState::Running)
+            if before.actual == ActualState::Failed && is_stopped_by_operator(before) =>
+        {
+            DesiredState::RestartRequested
         }
         // A restart is on its way to running already.
         (DesiredState::RestartRequested, DesiredState::Running) => DesiredState::RestartRequested,
@@ -156,6 +172,7 @@ fn change_desired(
     }
     life.desired = desired;
     life.desired_at = now;
+    life.desired_reason.clone_from(&reason);
     life.generation += 1;
     let generation = life.generation;
     steps.push((
@@ -166,6 +183,31 @@ fn change_desired(
             reason,
         },
     ));
+}
+
+/// Why it stopped, though it was wished to run and the agent has applied that.
+fn stopped_in_cluster(before: &Life, report: &Report, actual: ActualState) -> Option<String> {
+    let was_to_run = before.desired == DesiredState::Running && actual == ActualState::Stopped;
+    let by_others = report.operator.as_ref().is_some_and(|it| !it.started);
+    if !was_to_run || !by_others {
+        return None;
+    }
+    let mut failures = report.failures.iter();
+    let told = failures.find(|it| it.code == FailureCode::StoppedInCluster.as_str());
+    Some(match told {
+        Some(failure) => failure.message.clone(),
+        None => "The DevWorkspace was stopped in the cluster.".to_owned(),
+    })
+}
+
+fn is_given_up(report: &Report) -> bool {
+    let operator = report.operator.as_ref();
+    operator.is_some_and(|it| !it.started && it.phase == "Failed")
+}
+
+fn is_stopped_by_operator(life: &Life) -> bool {
+    life.applied_generation == life.generation
+        && life.operator.as_ref().is_some_and(|it| !it.started)
 }
 
 fn is_older(before: &Life, report: &Report) -> bool {
@@ -179,6 +221,12 @@ fn actual_after(before: &Life, report: &Report) -> ActualState {
             ActualState::Terminated,
             DesiredState::Running | DesiredState::RestartRequested | DesiredState::Stopped,
         ) => ActualState::Unknown,
+        // An agent that has not heard of the wish yet takes what the operator gave up for stopped.
+        (ActualState::Stopped, DesiredState::Running)
+            if report.applied_generation == before.generation && is_given_up(report) =>
+        {
+            ActualState::Failed
+        }
         // Before anything was seen, "unknown" says no more than "asked for".
         (ActualState::Unknown | ActualState::CreationRequested, _)
             if before.actual == ActualState::CreationRequested && !report.unknown_is_seen =>

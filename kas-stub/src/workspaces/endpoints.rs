@@ -28,6 +28,9 @@ pub(crate) struct WorkspaceEndpoint {
     /// Path and query to open it with, from the first `/` on; none: `/`.
     #[serde(default)]
     pub(crate) path: Option<String>,
+    /// It is the workspace's main one (endpoint attribute `type: main`), of which DevWorkspace Operator makes `mainUrl`.
+    #[serde(default)]
+    pub(crate) main: bool,
 }
 
 /// The TCP ports of the Services that select the workspace's own Pods, each number once. What else a devfile brings
@@ -76,18 +79,29 @@ pub(super) fn of_devfile(devfile: &Devfile) -> Vec<WorkspaceEndpoint> {
         let path = it.path.clone();
         let path = path.filter(|it| (1..=MAX_PATH).contains(&it.len()));
         let endpoint = endpoint(&it.name, it.target_port)?;
-        Some(WorkspaceEndpoint { path, ..endpoint })
+        let main = is_main(it);
+        Some(WorkspaceEndpoint {
+            path,
+            main,
+            ..endpoint
+        })
     }))
 }
 
-/// Ports with the paths that the devfile's endpoints of the same numbers are opened with.
-pub(super) fn with_paths(
+/// Whether DevWorkspace Operator makes `mainUrl` of it.
+pub(super) fn is_main(endpoint: &Endpoint) -> bool {
+    endpoint.attributes.get("type").and_then(Value::as_str) == Some("main")
+}
+
+/// Ports with what the devfile's endpoints of the same numbers say of how they are opened.
+pub(super) fn as_declared(
     mut endpoints: Vec<WorkspaceEndpoint>,
     declared: &[WorkspaceEndpoint],
 ) -> Vec<WorkspaceEndpoint> {
     for endpoint in &mut endpoints {
         let same = declared.iter().find(|it| it.port == endpoint.port);
         endpoint.path = same.and_then(|it| it.path.clone());
+        endpoint.main = same.is_some_and(|it| it.main);
     }
     endpoints
 }
@@ -99,6 +113,7 @@ fn endpoint(name: &str, port: i64) -> Option<WorkspaceEndpoint> {
         port,
         editor: name == EDITOR,
         path: None,
+        main: false,
     })
 }
 
@@ -183,7 +198,7 @@ mod tests {
             .into_iter()
             .filter_map(|(name, port)| endpoint(name, port))
             .collect();
-        let urls: Vec<_> = with_paths(ports, &declared)
+        let urls: Vec<_> = as_declared(ports, &declared)
             .iter()
             .map(|it| url("https://kas:8154", "w.example", "one", it))
             .collect();
@@ -236,6 +251,7 @@ mod tests {
             port: 8080,
             editor: false,
             path: None,
+            main: false,
         };
         for (external, expected) in [
             (

@@ -289,6 +289,7 @@ fn report(info: &Info, workspace: &Workspace, told_generation: u64, now: Timesta
         actual: info.actual_state(),
         seen_at: now,
         failures: failures.collect(),
+        operator: None,
         unknown_is_seen: true,
     }
 }
@@ -308,6 +309,7 @@ fn unchanged(workspace: &Workspace, now: Timestamp, code: FailureCode, message: 
         actual: workspace.life.actual,
         seen_at: now,
         failures: vec![failure],
+        operator: None,
         unknown_is_seen: true,
     }
 }

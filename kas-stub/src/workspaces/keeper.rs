@@ -146,7 +146,7 @@ impl Keeper {
     fn next_change(&self, id: &str) -> Option<NextChange> {
         let workspace = self.workspaces.by_id(id)?;
         let rules = self.agents.get(&workspace.agent_id)?;
-        limits::next_change(&workspace.life, rules)
+        self.workspaces.next_change(&workspace, rules)
     }
 
     /// Says once, after a start, what would have been terminated already.

@@ -9,7 +9,7 @@
 //! - A termination, which takes the volumes, is put off where nobody could have seen it coming: until
 //!   [`NOTICE`] after the server started, and after the limit was made shorter. So neither a server that was away for
 //!   long, nor a machine that starts with a wrong clock, nor a slip in the file takes everything at once.
-//! - Nothing else ends a workspace. (GitLab also terminates what was made a year ago, in use or not.)
+//! - Nothing else ends a workspace, but that nobody uses it ([`super::idle`]). (GitLab also terminates what was made a year ago, in use or not.)
 
 use jiff::{SignedDuration, Timestamp};
 use model::{DesiredState, configuration::RemoteDevelopment};
@@ -44,14 +44,33 @@ pub(crate) struct NextChange {
 /// Which setting says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Origin {
-    /// Whose setting: `agent`.
+    /// Whose setting: `agent`, or `server`.
     level: &'static str,
     /// The agent's name.
-    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     /// Commit of its configuration file.
-    commit: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<String>,
     field: &'static str,
-    hours: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hours: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minutes: Option<u32>,
+}
+
+impl Origin {
+    /// An option of the server.
+    pub(super) fn of_server(field: &'static str, minutes: u32) -> Self {
+        Self {
+            level: "server",
+            name: None,
+            commit: None,
+            field,
+            hours: None,
+            minutes: Some(minutes),
+        }
+    }
 }
 
 /// The next change, come or still to come; `None`: it stays as it is.
@@ -93,10 +112,11 @@ pub(crate) fn next_change(life: &Life, rules: &Rules) -> Option<NextChange> {
         reason,
         origin: Origin {
             level: "agent",
-            name: rules.agent.clone(),
-            commit: rules.good.workspaces_commit().to_owned(),
+            name: Some(rules.agent.clone()),
+            commit: Some(rules.good.workspaces_commit().to_owned()),
             field,
-            hours,
+            hours: Some(hours),
+            minutes: None,
         },
     })
 }

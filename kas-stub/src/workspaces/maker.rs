@@ -132,6 +132,7 @@ impl Maker {
                 (orphan.workspace_id, orphan.namespace)
             }
         };
+        let rendered_with = RenderedWith::of(&settings).of_class(class.as_deref());
         let mut workspace = Workspace {
             id,
             own_namespace: namespace == name.own_namespace()
@@ -152,7 +153,7 @@ impl Maker {
             class,
             pull_secrets: Vec::new(),
             shared_objects: Vec::new(),
-            rendered_with: Some(RenderedWith::of(&settings)),
+            rendered_with: Some(rendered_with),
             not_applied: None,
             content_version: 1,
             created_at: now,

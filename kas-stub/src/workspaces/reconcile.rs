@@ -10,6 +10,7 @@
 
 mod convert;
 mod leaders;
+mod operators;
 mod orphans;
 mod session;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub(super) use convert::{MAX_NAME_BYTES, cut};
 pub(crate) use leaders::{Leader, Leaders};
+pub(crate) use operators::Operators;
 pub(crate) use orphans::{AgentOrphans, Orphan, Orphans};
 
 use super::{Workspaces, backend, render::admit_agent};
@@ -230,6 +232,7 @@ impl Exchange {
             full,
             reports,
             more,
+            dev_workspace_operator,
         } = poll;
         if full {
             self.session.full_poll_page();
@@ -239,6 +242,10 @@ impl Exchange {
         }
         let now = self.workspaces.clock().now();
         let agent_id = self.call.agent.id;
+        if let Some(state) = dev_workspace_operator {
+            let state = convert::operator_state(state);
+            self.workspaces.operators().tell(agent_id, state);
+        }
         let mut known = Vec::new();
         for report in reports {
             let of = convert::report(report, now);

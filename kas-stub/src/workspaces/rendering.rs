@@ -9,6 +9,7 @@ use super::{
     backend::{self, BackendKind},
     editor::{Definition, Editors, WorkspaceEditor},
     endpoints::{self, WorkspaceEndpoint},
+    idle::IdleLimits,
     render::{DevfileProblem, Frame, check_objects, problem_of, with_class},
     workspace::{Note, Workspace},
 };
@@ -37,6 +38,14 @@ pub(super) struct Rendering {
 impl Renderer {
     pub(crate) fn new(defaults: WorkspaceDefaults, editors: Editors) -> Self {
         Self { defaults, editors }
+    }
+
+    /// After which time workspaces are stopped that nobody uses.
+    pub(super) fn idle_limits(&self) -> IdleLimits {
+        IdleLimits {
+            native: self.defaults.idle_timeout_min,
+            devworkspace: self.defaults.devworkspace_idle_timeout_min,
+        }
     }
 
     pub(crate) fn editors(&self) -> &Editors {
@@ -95,7 +104,7 @@ impl Renderer {
         let mut endpoints = match kind {
             BackendKind::Native => {
                 let ports = endpoints::of_services(&rendered.objects, &workspace.name);
-                endpoints::with_paths(ports, &declared)
+                endpoints::as_declared(ports, &declared)
             }
             BackendKind::Devworkspace => declared,
         };

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::configuration::{Good, NO_COMMIT};
 
+/// Before the name of a class: each is a field of its own, since a workspace is of one.
+const CLASSES: &str = "classes.";
 /// Bytes of a hash that are kept: it is compared, not defended.
 const HASH_BYTES: usize = 8;
 
@@ -40,6 +42,21 @@ impl RenderedWith {
         Self {
             commit: good.workspaces_commit().to_owned(),
             fields: fields(&good.configuration.remote_development),
+        }
+    }
+
+    /// What of it a workspace of this class is rendered with.
+    pub(crate) fn of_class(&self, class: Option<&str>) -> Self {
+        let is_of = |name: &str| {
+            name.strip_prefix(CLASSES)
+                .is_none_or(|it| Some(it) == class)
+        };
+        let fields = self.fields.iter().filter(|(name, _)| is_of(name));
+        Self {
+            commit: self.commit.clone(),
+            fields: fields
+                .map(|(name, hash)| (name.clone(), hash.clone()))
+                .collect(),
         }
     }
 
@@ -136,8 +153,10 @@ fn fields(settings: &RemoteDevelopment) -> BTreeMap<String, String> {
         image_pull_secrets,
         annotations,
         labels,
-        classes,
     );
+    for class in classes {
+        fields.insert(format!("{CLASSES}{}", class.name), hash(&class.resources));
+    }
     fields
 }
 
@@ -155,7 +174,7 @@ mod tests {
     use std::sync::Arc;
 
     use jiff::Timestamp;
-    use model::configuration::ConfigurationFile;
+    use model::configuration::{Class, ConfigurationFile, ResourceAmounts, Resources};
 
     use super::*;
 
@@ -203,6 +222,34 @@ mod tests {
             (gone.current, &gone.differs[..]),
             (false, &["labels".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn of_the_classes_only_the_workspaces_own_makes_a_difference() {
+        let class = |name: &str, cpu: &str| Class {
+            name: name.into(),
+            resources: Resources {
+                limits: ResourceAmounts {
+                    cpu: Some(cpu.into()),
+                    memory: None,
+                },
+                requests: ResourceAmounts::default(),
+            },
+        };
+        let of = |cpus: [&str; 2]| {
+            RenderedWith::of(&good("1", |it| {
+                it.classes = vec![class("small", cpus[0]), class("large", cpus[1])];
+            }))
+        };
+        let (before, after) = (of(["1", "8"]), of(["1", "16"]));
+        for (name, expected) in [
+            (None, vec![]),
+            (Some("small"), vec![]),
+            (Some("large"), vec!["classes.large"]),
+        ] {
+            let differs = before.of_class(name).differs(&after.of_class(name));
+            assert_eq!(differs, expected);
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! and in memory.
 
 use jiff::Timestamp;
-use model::{ActualState, DesiredState, WorkspaceName, configuration::ImagePullSecret};
+use model::{
+    ActualState, DesiredState, OperatorStatus, WorkspaceName, configuration::ImagePullSecret,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -92,6 +94,12 @@ pub(crate) struct Life {
     pub(crate) failures: Vec<FailureSeen>,
     pub(crate) desired_at: Timestamp,
     pub(crate) actual_at: Timestamp,
+    /// What the DevWorkspace Operator says of it, where that runs it.
+    #[serde(default)]
+    pub(crate) operator: Option<OperatorStatus>,
+    /// Why that is wished, where nobody asked for it.
+    #[serde(default)]
+    pub(crate) desired_reason: Option<String>,
 }
 
 /// A failure with its times. The code is text: a newer agent may know more of them.
@@ -162,6 +170,8 @@ impl Life {
             failures: Vec::new(),
             desired_at: now,
             actual_at: now,
+            operator: None,
+            desired_reason: None,
         }
     }
 

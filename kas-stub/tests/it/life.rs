@@ -308,12 +308,9 @@ async fn a_changed_file_reaches_workspaces_at_once_or_never_as_it_says() {
         (&json!("200Mi"), &json!("10Gi"))
     );
 
-    // What makes no other objects restarts nobody.
-    let class = "classes: [{name: small, resources: {limits: {cpu: '1', memory: 1Gi}, requests: {cpu: '1', memory: 1Gi}}}]";
+    // What makes no other objects restarts nobody: it asks for as much memory already.
     let commit = world
-        .configure(&format!(
-            "{{enabled: true, apply_changes: now, labels: {{team: a}}, {class}}}"
-        ))
+        .configure("{enabled: true, apply_changes: now, labels: {team: a}, default_resources_per_workspace_container: {requests: {memory: 200Mi}}}")
         .await;
     let is_of = |it: &Value| it["configuration"]["commit"] == *commit;
     let shown = world.wait_for("one", is_of).await;

@@ -118,23 +118,6 @@ fn deployment_state(deployment: &DeploymentFacts) -> ActualState {
     }
 }
 
-/// The state of a workspace that the DevWorkspace Operator runs, from its phase (an open set), where `wants_to_run` is what
-/// the server asked for. GitLab has no such table; this one gives the operator's phases GitLab's words.
-#[must_use]
-pub fn dev_workspace_state(phase: &str, wants_to_run: bool) -> ActualState {
-    match (phase, wants_to_run) {
-        ("Running", true) => ActualState::Running,
-        ("Running" | "Starting" | "Stopping", false) => ActualState::Stopping,
-        ("" | "Starting" | "Stopping" | "Stopped", true) => ActualState::Starting,
-        // The operator stops what failed by itself: to one who wants it stopped, it is.
-        ("" | "Stopped" | "Failed", false) => ActualState::Stopped,
-        ("Failing" | "Failed", true) => ActualState::Failed,
-        ("Failing", false) => ActualState::Stopping,
-        ("Error", _) => ActualState::Error,
-        _ => ActualState::Unknown,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -234,25 +217,6 @@ mod tests {
             ]},
         });
         assert_eq!(state_of(&stopped), ActualState::Stopped);
-    }
-
-    #[test]
-    fn the_operators_phases_get_gitlabs_words() {
-        use ActualState as A;
-        for (phase, to_run, to_stop) in [
-            ("", A::Starting, A::Stopped),
-            ("Starting", A::Starting, A::Stopping),
-            ("Running", A::Running, A::Stopping),
-            ("Stopping", A::Starting, A::Stopping),
-            ("Stopped", A::Starting, A::Stopped),
-            ("Failing", A::Failed, A::Stopping),
-            ("Failed", A::Failed, A::Stopped),
-            ("Error", A::Error, A::Error),
-            ("Something", A::Unknown, A::Unknown),
-        ] {
-            assert_eq!(dev_workspace_state(phase, true), to_run, "{phase}");
-            assert_eq!(dev_workspace_state(phase, false), to_stop, "{phase}");
-        }
     }
 
     #[test]

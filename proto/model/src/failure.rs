@@ -57,6 +57,12 @@ pub enum FailureCode {
     ProgressDeadlineExceeded,
     /// The DevWorkspace Operator says that the workspace failed.
     DevWorkspaceFailed,
+    /// The DevWorkspace Operator does not take the devfile.
+    DevfileRefused,
+    /// Somebody in the cluster stopped the workspace, not one who asked the server.
+    StoppedInCluster,
+    /// The DevWorkspace Operator is not there, or does not answer.
+    OperatorUnavailable,
     /// Something is in the way that belongs to somebody else.
     ForeignObject,
     /// It waits for something that is being deleted.
@@ -75,6 +81,7 @@ impl FailureCode {
                 | Self::ImageUnreachable
                 | Self::Unschedulable
                 | Self::VolumeNotMounted
+                | Self::OperatorUnavailable
                 | Self::WaitingForDeletion
                 | Self::PullSecretNotCopied
                 | Self::SettingsNotApplied
@@ -103,6 +110,9 @@ impl FailureCode {
             Self::PullSecretNotCopied => "PullSecretNotCopied",
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
             Self::DevWorkspaceFailed => "DevWorkspaceFailed",
+            Self::DevfileRefused => "DevfileRefused",
+            Self::StoppedInCluster => "StoppedInCluster",
+            Self::OperatorUnavailable => "OperatorUnavailable",
             Self::ForeignObject => "ForeignObject",
             Self::WaitingForDeletion => "WaitingForDeletion",
             Self::SettingsNotApplied => "SettingsNotApplied",

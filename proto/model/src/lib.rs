@@ -7,10 +7,12 @@ pub mod actual_state;
 pub mod agent_name;
 pub mod configuration;
 pub mod failure;
+pub mod operator;
 pub mod quantity;
 pub mod version;
 pub mod workspace;
 
 pub use agent_name::AgentName;
 pub use failure::{Failure, FailureCode};
+pub use operator::{OperatorState, OperatorStatus};
 pub use workspace::{ActualState, DesiredState, WorkspaceName};

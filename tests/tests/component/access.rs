@@ -1,5 +1,7 @@
 //! Hosts of workspaces: from a person's connection through both programs to a program on a port, and who may not.
 
+mod idle;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
+use kas_stub::config::ServeConfig;
 use proto::entity::AgentMeta;
 use proto::remote_development::rpc::{
     self as wire, reconcile_request, reconcile_response::Message,
@@ -44,7 +47,12 @@ struct Stage {
 
 impl Stage {
     async fn start() -> Self {
-        let rig = Rig::start().await;
+        Self::start_with(|_| ()).await
+    }
+
+    /// The same with another configuration of the server.
+    async fn start_with(change_server: fn(&mut ServeConfig)) -> Self {
+        let rig = Rig::start_with(change_server).await;
         let upstream = Upstream::start().await;
         // Taken and given back: nobody else takes it in this short while.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -267,6 +275,7 @@ impl Leader {
             actual_state: actual.into(),
             age_ms: 0,
             failures: Vec::new(),
+            dev_workspace: None,
         };
         self.poll(vec![report]).await;
     }
@@ -278,6 +287,7 @@ impl Leader {
             full: self.polls == 1,
             reports,
             more: false,
+            dev_workspace_operator: None,
         };
         let message = Some(reconcile_request::Message::Poll(poll));
         let request = wire::ReconcileRequest { message };

@@ -7,6 +7,7 @@ mod access;
 mod calls;
 mod client;
 mod clusters;
+mod devworkspaces;
 mod fake_api;
 mod faults;
 mod git;

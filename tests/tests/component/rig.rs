@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use http::{Method, StatusCode};
-use kas_stub::config::{Keepalive, ServeConfig};
+use kas_stub::config::{Clock, Keepalive, ServeConfig};
 use serde_json::{Value, json};
 
 use crate::client::{self, Body, Call};
@@ -32,6 +32,8 @@ pub(crate) struct Rig {
     pub(crate) api: FakeApi,
     server: Option<kas_stub::app::Server>,
     change_server: fn(&mut ServeConfig),
+    /// For the lives of workspaces.
+    pub(crate) clock: Clock,
     pub(crate) agents_address: SocketAddr,
     pub(crate) people_address: SocketAddr,
     /// A personal token of the administrator.
@@ -60,6 +62,7 @@ impl Rig {
             api: FakeApi::start().await,
             server: None,
             change_server,
+            clock: Clock::default(),
             agents_address: ANY_PORT,
             people_address: ANY_PORT,
             person: String::new(),
@@ -83,6 +86,7 @@ impl Rig {
             self.agents_address,
             self.people_address,
         );
+        config.clock = self.clock.clone();
         (self.change_server)(&mut config);
         let server = kas_stub::app::start(config).await.unwrap();
         self.agents_address = server.agents;

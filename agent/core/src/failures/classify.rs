@@ -92,6 +92,24 @@ pub(super) fn cannot_start(container: &str, image: &str, reason: &str, text: &st
     Failure::new(FailureCode::ContainerCannotStart, container, message, text)
 }
 
+/// The names of the DevWorkspace Operator's admission checks end so.
+const OPERATOR_WEBHOOKS: &str = ".devworkspace-controller.svc";
+
+/// Why no node takes a Pod, from what the scheduler says of it.
+pub(super) fn no_node(text: &str) -> (FailureCode, &'static str) {
+    // "pod has unbound immediate PersistentVolumeClaims", "persistentvolumeclaim \"x\" not found"
+    match text.to_ascii_lowercase().contains("persistentvolumeclaim") {
+        true => (
+            FailureCode::VolumeNotMounted,
+            "The workspace waits for its volume: the cluster makes none of this storage class, or has no room for it",
+        ),
+        false => (
+            FailureCode::Unschedulable,
+            "No node takes this workspace: ask for less, or wait for room",
+        ),
+    }
+}
+
 /// A quota or an admission check that said no; `None` when the text tells of neither.
 pub(super) fn admission(component: &str, text: &str) -> Option<Failure> {
     if let Some(quota) = Quota::parse(text) {
@@ -122,14 +140,15 @@ pub(super) fn admission(component: &str, text: &str) -> Option<Failure> {
     }
     if let Some((_, rest)) = text.split_once("failed calling webhook \"") {
         let webhook = rest.split('"').next().unwrap_or_default();
-        let message =
-            format!("The admission check '{webhook}' could not be asked; it is tried again.");
-        return Some(Failure::new(
-            FailureCode::AdmissionRefused,
-            component,
-            message,
-            text,
-        ));
+        let (code, whose) = match webhook.ends_with(OPERATOR_WEBHOOKS) {
+            true => (
+                FailureCode::OperatorUnavailable,
+                "DevWorkspace Operator's admission check",
+            ),
+            false => (FailureCode::AdmissionRefused, "admission check"),
+        };
+        let message = format!("The {whose} '{webhook}' could not be asked; it is tried again.");
+        return Some(Failure::new(code, component, message, text));
     }
     let policies = [
         "violates PodSecurity",
@@ -204,7 +223,7 @@ fn webhook_denial(text: &str) -> Option<(&str, &str)> {
 /// The longest message for people, in bytes: the evidence beside it has the rest.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-fn cut(mut message: String) -> String {
+pub(super) fn cut(mut message: String) -> String {
     if let Some(end) = (0..=MAX_MESSAGE_BYTES.min(message.len()))
         .rev()
         .find(|end| message.is_char_boundary(*end))
@@ -237,9 +256,22 @@ pub fn refusal(component: &str, code: u16, text: &str) -> Refusal {
         ))
     };
     if let Some(failure) = admission(component, text)
-        && (code < 500 || failure.code == FailureCode::AdmissionRefused)
+        && (code < 500 || failure.code != FailureCode::QuotaExceeded)
     {
         return Refusal::Refused(failure);
+    }
+    // Server-side apply says so with one status or another.
+    if text.contains("field not declared in schema") {
+        return refused(
+            FailureCode::ObjectRefused,
+            "The cluster's objects of this kind have no such field; for a DevWorkspace: its operator is too old for this devfile.",
+        );
+    }
+    if code == 404 && text.contains("could not find the requested resource") {
+        return refused(
+            FailureCode::OperatorUnavailable,
+            "The cluster has no objects of this kind; for a DevWorkspace: the DevWorkspace Operator is not installed.",
+        );
     }
     match code {
         404 | 409 | 410 => Refusal::LookAgain,

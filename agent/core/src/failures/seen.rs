@@ -2,12 +2,15 @@
 
 use model::actual_state::DeploymentFacts;
 use model::failure::MAX_EVIDENCE_BYTES;
+use model::operator::{Condition, MAX_CONDITIONS, MAX_TEXT_BYTES, OperatorStatus};
 use serde_json::Value;
 
 use super::CLONE_CONTAINERS;
 
 /// The most containers of a Pod that are looked at.
 const MAX_CONTAINERS: usize = 50;
+/// Where something in the cluster that stops a `DevWorkspace` says why.
+const STOPPED_BY_ANNOTATION: &str = "controller.devfile.io/stopped-by";
 /// The longest name or reason kept, in bytes: longer than any that Kubernetes makes.
 const MAX_NAME_BYTES: usize = 512;
 
@@ -29,12 +32,8 @@ pub struct DeploymentSeen {
 pub struct DevWorkspaceSeen {
     /// Its name.
     pub name: String,
-    /// `spec.started`.
-    pub started: bool,
-    /// `status.phase`, an open set.
-    pub phase: String,
-    /// `status.message`, or what the condition `FailedStart` says.
-    pub message: String,
+    /// What the operator says of it.
+    pub status: OperatorStatus,
 }
 
 /// A Pod.
@@ -128,20 +127,26 @@ impl DevWorkspaceSeen {
     /// Reads a `DevWorkspace`.
     #[must_use]
     pub fn from_json(dev_workspace: &Value) -> Self {
-        let status = &dev_workspace["status"];
-        let failed_start = status["conditions"].as_array().and_then(|conditions| {
-            let is_it = |one: &&Value| one["type"] == "FailedStart" && one["status"] == "True";
-            conditions.iter().find(is_it)
-        });
-        let message = match failed_start {
-            Some(condition) if condition["message"] != "" => text(&condition["message"]),
-            Some(_) | None => text(&status["message"]),
+        let (metadata, status) = (&dev_workspace["metadata"], &dev_workspace["status"]);
+        let words = |value: &Value| cut(value.as_str().unwrap_or_default(), MAX_TEXT_BYTES);
+        let condition = |condition: &Value| Condition {
+            kind: name(&condition["type"]),
+            status: name(&condition["status"]),
+            reason: name(&condition["reason"]),
+            message: words(&condition["message"]),
         };
+        let conditions = status["conditions"].as_array();
+        let conditions = conditions.into_iter().flatten().take(MAX_CONDITIONS);
         Self {
-            name: name(&dev_workspace["metadata"]["name"]),
-            started: dev_workspace["spec"]["started"] == true,
-            phase: name(&status["phase"]),
-            message,
+            name: name(&metadata["name"]),
+            status: OperatorStatus {
+                phase: name(&status["phase"]),
+                message: words(&status["message"]),
+                main_url: words(&status["mainUrl"]),
+                started: dev_workspace["spec"]["started"] == true,
+                stopped_by: words(&metadata["annotations"][STOPPED_BY_ANNOTATION]),
+                conditions: conditions.map(condition).collect(),
+            },
         }
     }
 }

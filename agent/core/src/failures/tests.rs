@@ -230,6 +230,16 @@ fn a_deadline_that_passed_is_told() {
 }
 
 #[test]
+fn a_pod_that_waits_for_its_volume() {
+    let message = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+    let mut pod = pod(status(json!({}), json!({}), 0));
+    pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]);
+    let (code, _, text) = only(&pod);
+    assert_eq!(code, C::VolumeNotMounted);
+    assert!(text.contains("storage class"), "{text}");
+}
+
+#[test]
 fn a_pod_that_no_node_takes() {
     let mut pod = waiting("", "");
     pod["status"] = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
@@ -275,17 +285,39 @@ fn events_tell_of_pulls_that_go_on_and_of_volumes() {
 }
 
 #[test]
-fn what_the_operator_says_is_passed_on() {
-    let seen = |phase: &str| {
-        let json = json!({"metadata": {"name": "w"}, "spec": {"started": false}, "status": {"phase": phase, "message": "Error creating DevWorkspace deployment: Container tools has state ImagePullBackOff",
-            "conditions": [{"type": "FailedStart", "status": "True", "reason": "BadRequest", "message": "Container tools has state ImagePullBackOff"}]}});
-        failures(Evidence {
-            dev_workspace: Some(&DevWorkspaceSeen::from_json(&json)),
-            ..Evidence::default()
-        })
-    };
-    assert_eq!(seen("Failed")[0].code, C::DevWorkspaceFailed);
-    assert_eq!(seen("Starting"), []);
+fn what_the_operator_says_is_read_with_its_conditions() {
+    let condition = json!({"type": "FailedStart", "status": "True", "reason": "BadRequest", "message": "Error processing devfile: x"});
+    let warning = json!({"type": "DevWorkspaceWarning", "status": "True", "message": "one"});
+    let json = json!({
+        "metadata": {"name": "w", "annotations": {"controller.devfile.io/stopped-by": "inactivity"}},
+        "spec": {"started": false},
+        "status": {"phase": "Failed", "message": "m", "mainUrl": "http://u", "conditions": [condition, warning, warning]},
+    });
+    let seen = DevWorkspaceSeen::from_json(&json);
+    let status = &seen.status;
+    assert_eq!(
+        (
+            status.phase.as_str(),
+            status.main_url.as_str(),
+            status.stopped_by.as_str(),
+            status.started
+        ),
+        ("Failed", "http://u", "inactivity", false)
+    );
+    let kinds: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|it| it.kind.as_str())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["FailedStart", "DevWorkspaceWarning", "DevWorkspaceWarning"]
+    );
+    let found = failures(Evidence {
+        dev_workspace: Some(&seen),
+        ..Evidence::default()
+    });
+    assert_eq!(found[0].code, C::DevfileRefused);
 }
 
 #[test]
@@ -328,6 +360,48 @@ fn answers_to_writes_are_sorted_by_who_can_repair_them() {
         Refusal::Transient
     );
     assert_eq!(refusal("w", 401, "Unauthorized"), Refusal::Transient);
+}
+
+#[test]
+fn an_operator_that_is_not_there_not_well_or_old_is_told() {
+    for (status, text, expected, part) in [
+        (
+            404,
+            "the server could not find the requested resource",
+            C::OperatorUnavailable,
+            "not installed",
+        ),
+        (
+            500,
+            "failed to create typed patch object (n/w; workspace.devfile.io/v1alpha2, Kind=DevWorkspace): .spec.template.dependentProjects: field not declared in schema",
+            C::ObjectRefused,
+            "too old",
+        ),
+        (
+            500,
+            "Internal error occurred: failed calling webhook \"mutate.devworkspace-controller.svc\": no endpoints available",
+            C::OperatorUnavailable,
+            "could not be asked",
+        ),
+        (
+            500,
+            "Internal error occurred: failed calling webhook \"policy.example.com\": timeout",
+            C::AdmissionRefused,
+            "could not be asked",
+        ),
+        (
+            400,
+            "admission webhook \"mutate.devworkspace-controller.svc\" denied the request: only one workspace",
+            C::AdmissionRefused,
+            "only one",
+        ),
+    ] {
+        let Refusal::Refused(failure) = refusal("DevWorkspace w", status, text) else {
+            panic!("{text}");
+        };
+        assert_eq!(failure.code, expected, "{text}");
+        assert!(failure.message.contains(part), "{}", failure.message);
+    }
 }
 
 #[test]

@@ -165,6 +165,8 @@ pub(super) fn template_metadata(walk: &mut Walk<'_>, value: &Value) {
     const TEMPLATE: &Fields = &[
         ("annotations", |walk, value| walk.entries(value, powerful)),
         ("labels", |walk, value| walk.entries(value, label)),
+        // Nothing gets it: the cluster names what is made of a template.
+        ("name", anything),
     ];
     walk.fields(value, TEMPLATE);
 }

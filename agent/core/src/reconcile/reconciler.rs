@@ -10,17 +10,19 @@
 
 mod copies;
 mod entry;
+mod operated;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::actual_state::{DeploymentFacts, TerminationProgress};
-use model::{ActualState, DesiredState, Failure, FailureCode};
+use model::{ActualState, DesiredState, Failure, FailureCode, OperatorState};
 
 use super::attempt::{Attempt, Ended, Fact, Outcome};
 use super::desired::DesiredWorkspace;
 use super::observed::NamespaceSeen;
+use super::operator::{Definition, operator_state};
 use super::plan::{Action, plan};
 use super::report::{Status, report};
 use super::schedule::{End, Schedule};
@@ -113,6 +115,11 @@ pub struct Reconciler {
     wants_full: bool,
     last_full: Option<Duration>,
     was_ready: bool,
+    /// What the cluster says of DevWorkspaces.
+    definition: Definition,
+    /// What follows for the server, as of the last decision.
+    operator: OperatorState,
+    operator_told: Option<OperatorState>,
 }
 
 impl Reconciler {
@@ -132,6 +139,9 @@ impl Reconciler {
             wants_full: false,
             last_full: None,
             was_ready: false,
+            definition: Definition::default(),
+            operator: operator_state(&Definition::default(), std::iter::empty()),
+            operator_told: None,
         }
     }
 
@@ -278,6 +288,7 @@ impl Reconciler {
                 entry.desired = Some(Arc::new(desired));
                 entry.copies.forget_made();
                 entry.refused = None;
+                entry.last_words.clear();
                 self.schedule.changed(&id);
                 Taken::New
             }
@@ -296,6 +307,23 @@ impl Reconciler {
         }
     }
 
+    /// What the cluster says of DevWorkspaces.
+    pub fn handle_definition(&mut self, definition: Definition) {
+        self.definition = definition;
+        self.judge_operator();
+    }
+
+    /// Whether DevWorkspaces can be run here, for the server, which then knows it.
+    pub fn take_operator_state(&mut self) -> OperatorState {
+        self.operator_told = Some(self.operator.clone());
+        self.operator.clone()
+    }
+
+    fn judge_operator(&mut self) {
+        let refused = self.entries.values().filter_map(|it| it.refused.as_ref());
+        self.operator = operator_state(&self.definition, refused);
+    }
+
     /// Judges every workspace anew.
     pub fn mark_all(&mut self) {
         self.dirty.extend(self.entries.keys().cloned());
@@ -306,9 +334,13 @@ impl Reconciler {
         if !self.store.is_ready() {
             return;
         }
-        for id in std::mem::take(&mut self.dirty) {
-            self.decide_one(&id, now);
-            self.update_status(&id, now);
+        let dirty = std::mem::take(&mut self.dirty);
+        for id in &dirty {
+            self.decide_one(id, now);
+            self.update_status(id, now);
+        }
+        if !dirty.is_empty() {
+            self.judge_operator();
         }
     }
 
@@ -437,7 +469,13 @@ impl Reconciler {
     /// Whether there is news for the server.
     #[must_use]
     pub fn has_reports(&self) -> bool {
-        !self.unsent.is_empty()
+        !self.unsent.is_empty() || self.has_operator_news()
+    }
+
+    /// Whether the server does not know yet whether DevWorkspaces can be run here.
+    #[must_use]
+    pub fn has_operator_news(&self) -> bool {
+        self.operator_told.as_ref() != Some(&self.operator)
     }
 
     /// When the server should be asked for everything, if objects are missing here.
@@ -482,6 +520,7 @@ impl Reconciler {
         for entry in self.entries.values_mut() {
             entry.sent = None;
         }
+        self.operator_told = None;
         self.unsent = self.entries.keys().cloned().collect();
     }
 
@@ -496,10 +535,13 @@ impl Reconciler {
             }
             entry.events_read = Some(now);
             // The rights in it go with the rest of it.
-            let id: &str = id;
-            if self.store.namespace(&entry.place.namespace, id) == NamespaceSeen::Terminating {
+            if self.store.namespace(&entry.place.namespace, id.as_ref())
+                == NamespaceSeen::Terminating
+            {
                 continue;
             }
+            // How long it has been so may be a reason of its own.
+            self.dirty.insert(id.clone());
             let pods = seat.pods();
             let pending = pods
                 .iter()
@@ -507,7 +549,7 @@ impl Reconciler {
             let uids: Vec<_> = pending.map(|pod| pod.uid.clone()).collect();
             if !uids.is_empty() {
                 return Some(Look {
-                    id: id.into(),
+                    id: id.clone(),
                     namespace: entry.place.namespace.clone(),
                     uids,
                 });
@@ -574,6 +616,7 @@ impl Reconciler {
             actual_state: ActualState::Terminated,
             failures: Vec::new(),
             since: now,
+            operator: None,
         });
         entry.termination = Some(TerminationProgress::Terminated);
         entry.desired = Some(Arc::new(desired));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{ActualState, Failure};
+use model::{ActualState, Failure, OperatorStatus};
 
 /// What is reported of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Status {
     pub failures: Vec<FailureStatus>,
     /// When this was seen first.
     pub since: Duration,
+    /// What the DevWorkspace Operator says of it, where that runs it.
+    pub operator: Option<OperatorStatus>,
 }
 
 /// A failure and its times.
@@ -34,6 +36,7 @@ pub fn report<'a>(last_sent: Option<&Status>, observed: &'a Status) -> Option<&'
     let differs = last_sent.is_none_or(|sent| {
         sent.applied_generation != observed.applied_generation
             || sent.actual_state != observed.actual_state
+            || sent.operator != observed.operator
             || !sent
                 .failures
                 .iter()
@@ -72,6 +75,7 @@ mod tests {
             actual_state: ActualState::Starting,
             failures,
             since: Duration::ZERO,
+            operator: None,
         };
         let sent = status(vec![failure("started 1 times", 1)]);
         assert_eq!(
@@ -85,6 +89,11 @@ mod tests {
         assert!(report(Some(&sent), &running).is_some());
         running = Status {
             applied_generation: 2,
+            ..sent.clone()
+        };
+        assert!(report(Some(&sent), &running).is_some());
+        running = Status {
+            operator: Some(OperatorStatus::default()),
             ..sent.clone()
         };
         assert!(report(Some(&sent), &running).is_some());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_core::failures::EventSeen;
 use agent_core::pull_secrets::Sources;
 use agent_core::reconcile::{
-    Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
+    Definition, Look, MAX_CONCURRENT, Outcome, Reconciler, Source, Taken, WorkspaceId,
 };
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -18,6 +18,7 @@ use super::apply;
 use super::config_maps;
 use super::grants::Grants;
 use super::link::{self, Event, Language, Poll, Said, Settings};
+use super::operator;
 use super::pull_secrets::{self, PullSecrets};
 use super::watches::{self, Change, Scope};
 use crate::config::Workspaces;
@@ -85,6 +86,7 @@ pub(super) async fn run(
     ));
     Driver {
         agent_id,
+        description: operator::Description::new(api.clone()),
         api,
         grants,
         metrics: context.metrics.clone(),
@@ -114,6 +116,7 @@ struct Driver {
     attempts: JoinSet<Outcome>,
     attempt_ids: BTreeMap<Id, WorkspaceId>,
     looks: JoinSet<(WorkspaceId, Vec<EventSeen>)>,
+    description: operator::Description,
     /// Reads the pull secrets again.
     secrets: JoinSet<Sources>,
     next_secrets: Instant,
@@ -152,6 +155,7 @@ enum Wake {
     Link(Event),
     AttemptEnded(Result<(Id, Outcome), JoinError>),
     Looked(Result<(WorkspaceId, Vec<EventSeen>), JoinError>),
+    Described(Definition),
     SecretsRead(Result<Sources, JoinError>),
     Due,
     /// A task that must not end has ended.
@@ -178,6 +182,7 @@ impl Driver {
                 event = said.recv() => event.map_or(Wake::Broken, Wake::Link),
                 Some(ended) = self.attempts.join_next_with_id() => Wake::AttemptEnded(ended),
                 Some(looked) = self.looks.join_next() => Wake::Looked(looked),
+                definition = self.description.next() => Wake::Described(definition),
                 Some(read) = self.secrets.join_next() => Wake::SecretsRead(read),
                 () = tokio::time::sleep_until(wake) => Wake::Due,
             };
@@ -205,6 +210,7 @@ impl Driver {
                 Wake::AttemptEnded(ended) => self.end_attempt(ended),
                 Wake::Looked(Ok((id, events))) => self.reconciler.handle_events(&id, events),
                 Wake::Looked(Err(error)) => tracing::error!(%error, "reading events ended badly"),
+                Wake::Described(definition) => self.reconciler.handle_definition(definition),
                 Wake::SecretsRead(Ok(sources)) => self.reconciler.handle_sources(&sources),
                 Wake::SecretsRead(Err(error)) => {
                     tracing::error!(%error, "reading pull secrets ended badly");
@@ -224,7 +230,6 @@ impl Driver {
             Change::ListBegins => self.reconciler.handle_list_begins(source),
             Change::Seen(item) => self.reconciler.handle_seen(item),
             Change::Gone(item) => self.reconciler.handle_gone(item),
-            Change::ListComplete => self.reconciler.handle_list_complete(source),
             Change::ConfigMaps {
                 namespace,
                 version,
@@ -232,7 +237,26 @@ impl Driver {
             } => self
                 .reconciler
                 .handle_config_maps(&namespace, version, items),
+            Change::ListComplete => {
+                self.reconciler.handle_list_complete(source);
+                if watches::is_of_operator(source) {
+                    self.description.read();
+                }
+            }
+            Change::NoSuchKind if watches::is_of_operator(source) => {
+                self.operator_is_away(Definition::Missing);
+            }
+            Change::Forbidden if watches::is_of_operator(source) => {
+                self.operator_is_away(Definition::Forbidden);
+            }
+            // Other kinds that are missing are trouble, which the log tells.
+            Change::NoSuchKind | Change::Forbidden => {}
         }
+    }
+
+    fn operator_is_away(&mut self, definition: Definition) {
+        self.description.stop();
+        self.reconciler.handle_definition(definition);
     }
 
     fn take_event(&mut self, event: Event) {
@@ -385,7 +409,9 @@ impl Driver {
             self.reconciler.decide(now);
         }
         let reports = self.reconciler.take_reports(full, now);
-        if reports.is_empty() && !is_asked {
+        let is_typed = self.language == Some(Language::Typed);
+        let has_news = is_typed && self.reconciler.has_operator_news();
+        if reports.is_empty() && !has_news && !is_asked {
             return;
         }
         stream.number += 1;
@@ -393,6 +419,7 @@ impl Driver {
             number: stream.number,
             full,
             reports,
+            operator: self.reconciler.take_operator_state(),
             now,
         };
         stream.last_poll = Some(Instant::now());

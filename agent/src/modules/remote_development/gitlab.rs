@@ -102,6 +102,8 @@ impl Gitlab<'_> {
             number,
             full,
             reports,
+            // GitLab's language has no word for it.
+            operator: _,
             now: _,
         } = poll;
         for report in &reports {

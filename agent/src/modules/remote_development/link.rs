@@ -12,6 +12,7 @@ use std::time::Duration;
 use agent_core::reconcile::{Content, DesiredWorkspace, Report};
 use agent_core::reconnect::{DelayClass, MIN_SPACING, STABLE_AFTER, delay_class};
 use futures::future::BoxFuture;
+use model::OperatorState;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -52,6 +53,8 @@ pub(super) struct Poll {
     /// The reports are everything that the agent holds.
     pub(super) full: bool,
     pub(super) reports: Vec<Report>,
+    /// Whether DevWorkspaces can be run here.
+    pub(super) operator: OperatorState,
     /// When it was asked for, on the driver's clock: reports hold times of it.
     pub(super) now: Duration,
 }

@@ -19,6 +19,7 @@ mod gitlab;
 mod grants;
 mod lease;
 mod link;
+mod operator;
 mod pull_secrets;
 mod typed;
 mod watches;

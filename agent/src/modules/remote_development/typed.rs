@@ -100,11 +100,16 @@ fn pages_of(poll: Poll) -> Vec<Page> {
         number,
         full,
         reports,
+        operator,
         now,
     } = poll;
     let reports = reports.into_iter();
     let reports = reports.map(|report| convert::reconcile::report_to(report, now));
-    pages(number, full, reports)
+    let mut pages = pages(number, full, reports);
+    if let Some(last) = pages.last_mut() {
+        last.dev_workspace_operator = Some(convert::reconcile::operator_to(operator));
+    }
+    pages
 }
 
 /// Splits a poll so that no message is too large.
@@ -114,6 +119,7 @@ fn pages(number: u64, full: bool, reports: impl Iterator<Item = WorkspaceReport>
         full,
         reports: Vec::new(),
         more: false,
+        dev_workspace_operator: None,
     };
     let (mut pages, mut bytes) = (vec![page()], 0);
     for report in reports {

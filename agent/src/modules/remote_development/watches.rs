@@ -33,6 +33,10 @@ pub(super) enum Change {
         version: u64,
         items: Vec<Item>,
     },
+    /// The cluster does not have this kind.
+    NoSuchKind,
+    /// The agent may not read this kind.
+    Forbidden,
 }
 
 /// What is watched, and where.
@@ -74,7 +78,14 @@ pub(super) fn start(
             }
             Source::Inventories if !is_shared => {}
             _ if source == config_maps() && !is_shared => {}
-            _ if !is_needed_of(source) && !scope.dev_workspaces => {}
+            // Whoever installed the agent wants none of them.
+            _ if is_of_operator(source) && !scope.dev_workspaces => {
+                let changes = changes.clone();
+                tasks.spawn(async move {
+                    changes.send((source, Change::Forbidden)).await.ok();
+                    std::future::pending::<()>().await;
+                });
+            }
             _ => {
                 let spaces = (source == Source::Namespaces).then(|| spaces.clone());
                 let tell = Tell {
@@ -117,7 +128,11 @@ fn space_of(change: &Change) -> Option<Space> {
         }
         Change::ListBegins => Some(Space::Begins),
         Change::ListComplete => Some(Space::Complete),
-        Change::Seen(_) | Change::Gone(_) | Change::ConfigMaps { .. } => None,
+        Change::Seen(_)
+        | Change::Gone(_)
+        | Change::ConfigMaps { .. }
+        | Change::NoSuchKind
+        | Change::Forbidden => None,
     }
 }
 
@@ -197,6 +212,11 @@ async fn forward<K>(
             Err(error) => {
                 // An expired watch (410) is no trouble: it lists again by itself.
                 let is_new = !std::mem::replace(&mut in_trouble, true);
+                if let Some(change) = whether_there(&error)
+                    && !tell.tell(source, change).await
+                {
+                    return;
+                }
                 let error = crate::kas::health::chain(&error);
                 match is_new && is_needed_of(source) {
                     true => {
@@ -223,6 +243,18 @@ fn small<K: kube::Resource + Serialize>(source: Source, mut object: K) -> Item {
     Item::read(source, &value)
 }
 
+/// What a failed list says of a kind as a whole.
+fn whether_there(error: &watcher::Error) -> Option<Change> {
+    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else {
+        return None;
+    };
+    match status.code {
+        404 => Some(Change::NoSuchKind),
+        403 => Some(Change::Forbidden),
+        _ => None,
+    }
+}
+
 /// Only these are read whole; of the others their metadata is enough.
 fn is_whole(source: Source) -> bool {
     match source {
@@ -234,7 +266,12 @@ fn is_whole(source: Source) -> bool {
 
 /// The DevWorkspace Operator need not be there.
 fn is_needed_of(source: Source) -> bool {
-    !matches!(source, Source::Objects(place) if KINDS[place].kind == "DevWorkspace")
+    !is_of_operator(source)
+}
+
+/// Whether it shows `DevWorkspace`s.
+pub(super) fn is_of_operator(source: Source) -> bool {
+    matches!(source, Source::Objects(place) if KINDS[place].kind == "DevWorkspace")
 }
 
 fn name_of(source: Source) -> &'static str {
@@ -286,8 +323,8 @@ impl Delay {
     const FIRST: Duration = Duration::from_millis(200);
 
     fn new(source: Source) -> Self {
-        // A kind that the cluster does not have is asked for seldom.
-        let max = Duration::from_secs(if is_needed_of(source) { 3 } else { 30 });
+        // A kind that the cluster does not have is asked for less often; once it is there, people wait for it.
+        let max = Duration::from_secs(if is_needed_of(source) { 3 } else { 10 });
         Self {
             next: Self::FIRST,
             max,

@@ -1,7 +1,7 @@
 //! What the page says of a workspace, in words.
 
 use jiff::Timestamp;
-use model::{ActualState, DesiredState, configuration::ApplyChanges};
+use model::{ActualState, DesiredState, OperatorStatus, configuration::ApplyChanges};
 
 use crate::{
     configuration::NO_COMMIT,
@@ -117,6 +117,18 @@ fn rendered(commit: &str, fields: &[String]) -> String {
         [] => format!("Rendered again, {of}"),
         fields => format!("Rendered again, {of}: {}", fields.join(", ")),
     }
+}
+
+/// Its phase and message in one line; warnings with it, which nothing else tells.
+pub(super) fn of_operator(status: &OperatorStatus) -> String {
+    let warnings = status.conditions.iter();
+    let warnings = warnings.filter(|it| it.kind == "DevWorkspaceWarning" && it.status == "True");
+    let mut line = format!("{} – {}", status.phase, status.message);
+    for warning in warnings {
+        line.push_str("; ");
+        line.push_str(&warning.message);
+    }
+    line
 }
 
 pub(super) fn short(commit: &str) -> String {

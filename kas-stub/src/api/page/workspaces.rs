@@ -10,12 +10,12 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use jiff::Timestamp;
-use model::{ActualState, DesiredState};
+use model::{ActualState, DesiredState, OperatorState};
 use serde::Deserialize;
 
 use super::{
     Failed, filters, show as show_page, show_at, sign_in,
-    words::{EventRow, Next, against, in_words, short, tone, waits_for},
+    words::{EventRow, Next, against, in_words, of_operator, short, tone, waits_for},
 };
 use crate::{
     api::{
@@ -74,12 +74,22 @@ impl From<AgentView> for AgentRow {
         let refused = view.cluster.and_then(|it| it.refused);
         let refused = refused.map(|_| "a second cluster uses its token, and is refused".to_owned());
         let configuration = view.configuration.error.map(|error| error.message);
+        // Without the operator native workspaces run: that is no error until somebody has it.
+        let operator = view.devworkspaces.filter(|it| {
+            let is_wrong = it.code == OperatorState::WEBHOOK_DOWN || it.available;
+            is_wrong && !it.reason.is_empty()
+        });
+        let operator = operator.map(|it| format!("DevWorkspaces: {}", it.reason));
         Self {
             name: view.name,
             connected: view.connected,
             pods: view.pods.len(),
             commit: view.configuration.commit.as_deref().map(short),
-            errors: configuration.into_iter().chain(refused).collect(),
+            errors: configuration
+                .into_iter()
+                .chain(refused)
+                .chain(operator)
+                .collect(),
         }
     }
 }
@@ -289,6 +299,8 @@ struct WorkspacePage {
     devfile_path: String,
     namespace: String,
     backend: &'static str,
+    desired_reason: Option<String>,
+    operator: Option<String>,
     notes: Vec<Note>,
     events: Vec<EventRow>,
 }
@@ -317,6 +329,8 @@ pub(in crate::api) async fn show(
         devfile_path: view.devfile_path,
         namespace: view.namespace,
         backend: view.backend.as_str(),
+        desired_reason: view.desired_state_reason,
+        operator: view.operator.as_ref().map(of_operator),
         notes: content.map_err(Problem::from)?.all_notes(),
         events,
     };

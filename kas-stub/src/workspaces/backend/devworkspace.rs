@@ -1,9 +1,9 @@
 //! One DevWorkspace; DevWorkspace Operator makes the rest of it.
 
 use ::devfile::{
-    model::{Attributes, Component, ComponentKind, Devfile, Volume},
+    model::{Attributes, Component, ComponentKind, Devfile},
     render::{
-        RenderError, RenderOptions, Rendered, ResourceDefaults, dev_workspace,
+        RenderError, RenderOptions, Rendered, ResourceDefaults, dev_workspace, for_operator,
         with_default_resources,
     },
 };
@@ -11,41 +11,44 @@ use model::{DesiredState, configuration::Resources};
 use serde_json::{Map, Value, json};
 
 use super::{Backend, set};
-use crate::workspaces::render::Frame;
+use crate::workspaces::{endpoints::is_main, render::Frame};
 
-/// Asks for a volume of its own: the operator's default is one for all workspaces of a namespace, which it cleans up by a
-/// job before it lets a workspace go.
-const STORAGE_TYPE: &str = "controller.devfile.io/storage-type";
-/// The operator's name for the volume that projects lie on.
-const PROJECTS: &str = "projects";
 /// What the operator merges into a workspace's Pod, and into a container.
 const POD_OVERRIDES: &str = "pod-overrides";
 const CONTAINER_OVERRIDES: &str = "container-overrides";
 /// The operator's attribute for a Pod's runtime class.
 const RUNTIME_CLASS: &str = "controller.devfile.io/runtime-class";
-/// The operator's own way, which needs nothing but an Ingress controller.
-const ROUTING_CLASS: &str = "basic";
+/// Of the operator's own ways the one that makes Services and nothing else: people come through the tunnel, so that the
+/// cluster needs no Ingress, and the operator no setting. Its `mainUrl` then leads to the Service, inside the cluster.
+const ROUTING_CLASS: &str = "cluster";
+/// Where the operator runs, on Kubernetes and on OpenShift, by its own manifests; and its Pods there.
+const OPERATOR_NAMESPACES: [&str; 2] = ["devworkspace-controller", "openshift-operators"];
+const OPERATOR_LABEL: (&str, &str) = ("app.kubernetes.io/name", "devworkspace-controller");
+/// What Kubernetes itself writes on each namespace.
+const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 
 #[derive(Debug)]
 pub(super) struct Devworkspace;
 
 impl Backend for Devworkspace {
     fn objects(&self, frame: &Frame<'_>, mut devfile: Devfile) -> Result<Rendered, RenderError> {
-        let storage = devfile.attributes.entry(STORAGE_TYPE);
-        storage.or_insert_with(|| json!("per-workspace"));
-        name_projects_volume(&mut devfile, &frame.defaults.volume_size);
-        set_up_pod(&mut devfile, frame);
-        devfile
-            .components
-            .iter_mut()
-            .for_each(|it| set_up_container(it, frame));
         let options = RenderOptions {
             started: true,
             routing_class: Some(ROUTING_CLASS.into()),
             ..frame.options(&devfile)
         };
+        let mut notes = for_operator(&mut devfile, &options)?;
+        set_up_pod(&mut devfile, frame);
+        devfile
+            .components
+            .iter_mut()
+            .for_each(|it| set_up_container(it, frame));
         let mut rendered = dev_workspace(&devfile, &options)?;
-        rendered.objects.extend(frame.own_objects());
+        notes.append(&mut rendered.notes);
+        rendered.notes = notes;
+        let mut own = frame.own_objects();
+        admit_operator(&mut own, &devfile);
+        rendered.objects.extend(own);
         Ok(rendered)
     }
 
@@ -59,8 +62,7 @@ impl Backend for Devworkspace {
     }
 }
 
-/// What the file says of Pods, as overrides of the whole devfile: the operator applies them last. It copies no labels of
-/// a DevWorkspace to its Pods, so the marks go the same way.
+/// What the file says of Pods, as overrides of the whole devfile, which the operator applies last.
 fn set_up_pod(devfile: &mut Devfile, frame: &Frame<'_>) {
     let mut overrides = overrides_of(&devfile.attributes, POD_OVERRIDES);
     let mut set = |pointer: [&str; 2], value: Value| {
@@ -71,7 +73,6 @@ fn set_up_pod(devfile: &mut Devfile, frame: &Frame<'_>) {
         }
     };
     set(["metadata", "labels"], json!(frame.labels()));
-    set(["metadata", "annotations"], json!(frame.pod_annotations()));
     let secrets = frame.pull_secrets();
     if !secrets.is_empty() {
         let secrets = secrets.iter().map(|name| json!({ "name": name }));
@@ -129,18 +130,25 @@ fn overrides_of(attributes: &Attributes, name: &str) -> Map<String, Value> {
     }
 }
 
-/// The operator (v0.31.0) makes a workspace's volume as large as the sizes in its devfile together: 0, which no API server
-/// takes, when there are none, and with no room for the projects when there are. So they get a volume with a size.
-fn name_projects_volume(devfile: &mut Devfile, size: &str) {
-    if devfile.components.iter().any(|it| it.name == PROJECTS) {
+/// Lets the operator ask the main endpoint whether it is well: it calls a workspace Running only then.
+fn admit_operator(objects: &mut [Value], devfile: &Devfile) {
+    let mut endpoints = devfile.containers().flat_map(|(_, it)| &it.endpoints);
+    let Some(main) = endpoints.find(|it| is_main(it)) else {
         return;
-    }
-    devfile.components.push(Component {
-        name: PROJECTS.into(),
-        attributes: Default::default(),
-        kind: ComponentKind::Volume(Volume {
-            size: Some(size.to_owned()),
-            ephemeral: None,
-        }),
+    };
+    let peers = OPERATOR_NAMESPACES.map(|namespace| {
+        json!({
+            "namespaceSelector": { "matchLabels": { NAMESPACE_LABEL: namespace } },
+            "podSelector": { "matchLabels": { OPERATOR_LABEL.0: OPERATOR_LABEL.1 } },
+        })
     });
+    let rule = json!({ "from": peers, "ports": [{ "port": main.target_port, "protocol": "TCP" }] });
+    for policy in objects
+        .iter_mut()
+        .filter(|it| it["kind"] == "NetworkPolicy")
+    {
+        if let Some(ingress) = policy["spec"]["ingress"].as_array_mut() {
+            ingress.push(rule.clone());
+        }
+    }
 }

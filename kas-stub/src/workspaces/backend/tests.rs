@@ -301,7 +301,7 @@ components:
 }
 
 #[test]
-fn a_devworkspace_has_a_sized_volume_for_its_projects() {
+fn a_devworkspace_is_the_operators_without_an_ingress_and_with_our_marks() {
     let without = DEVFILE
         .replace("- name: cache\n  volume: { size: 3Gi }\n", "")
         .replace(
@@ -310,8 +310,8 @@ fn a_devworkspace_has_a_sized_volume_for_its_projects() {
         );
     for text in [DEVFILE, &without] {
         let (objects, _) = made(BackendKind::Devworkspace, text);
-        let components = &named(&objects, "DevWorkspace")[0].1["spec"]["template"]["components"];
-        let components = components.as_array().unwrap();
+        let spec = &named(&objects, "DevWorkspace")[0].1["spec"];
+        let components = spec["template"]["components"].as_array().unwrap();
         let projects = components
             .iter()
             .find(|it| it["name"] == "projects")
@@ -320,7 +320,40 @@ fn a_devworkspace_has_a_sized_volume_for_its_projects() {
             projects["volume"]["size"],
             WorkspaceDefaults::default().volume_size
         );
+        assert_eq!(spec["routingClass"], "cluster");
+        let metadata = &spec["template"]["attributes"]["pod-overrides"]["metadata"];
+        assert_eq!(
+            metadata["labels"],
+            json!({"agent.gitlab.com/id": "7", "workspaces.gitlab.com/name": "one"})
+        );
+        assert_eq!(
+            metadata["annotations"],
+            json!({"workspaces.gitlab.com/id": "11111111-2222-4333-8444-555555555555"})
+        );
     }
+}
+
+#[test]
+fn the_operator_may_ask_the_main_endpoint_whether_it_is_well() {
+    let ingress = |text: &str| {
+        let (objects, _) = made(BackendKind::Devworkspace, text);
+        let policy = named(&objects, "NetworkPolicy")[0].1["spec"]["ingress"].clone();
+        policy.as_array().unwrap().clone()
+    };
+    let usual = ingress(DEVFILE);
+    let main = DEVFILE.replace(
+        "targetPort: 8080 }",
+        "targetPort: 8080, attributes: { type: main } }",
+    );
+    let mut with_main = ingress(&main);
+    let rule = with_main.pop().unwrap();
+    assert_eq!(with_main, usual);
+    assert_eq!(rule["ports"], json!([{"port": 8080, "protocol": "TCP"}]));
+    let namespace = "/from/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name";
+    assert_eq!(
+        rule.pointer(namespace),
+        Some(&json!("devworkspace-controller"))
+    );
 }
 
 /// Each built-in editor becomes a Pod that the restricted standard allows, with its port in the Service.

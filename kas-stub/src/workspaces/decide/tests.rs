@@ -24,6 +24,7 @@ fn report(applied_generation: u64, actual: A) -> Report {
         actual,
         seen_at: at(90),
         failures: Vec::new(),
+        operator: None,
         unknown_is_seen: false,
     }
 }
@@ -48,8 +49,15 @@ fn readable(decision: Option<Decision>) -> String {
         .iter()
         .map(|(_, step)| match step {
             Step::Desired {
-                state, generation, ..
+                state,
+                generation,
+                reason: None,
             } => format!("desired {state:?} {generation}"),
+            Step::Desired {
+                state,
+                generation,
+                reason: Some(reason),
+            } => format!("desired {state:?} {generation} ({reason})"),
             Step::Rendered {
                 generation, fields, ..
             } => format!("rendered {generation} {fields:?}"),
@@ -147,6 +155,100 @@ fn what_a_wish_makes_of_a_workspace() {
             "{before:?} {desired:?}"
         );
     }
+}
+
+/// What the operator says of a DevWorkspace.
+fn operator(started: bool) -> Option<OperatorStatus> {
+    Some(OperatorStatus {
+        started,
+        ..OperatorStatus::default()
+    })
+}
+
+#[test]
+fn what_the_cluster_stopped_is_not_started_against_it() {
+    let told = |actual, started| Report {
+        operator: operator(started),
+        failures: vec![FailureSeen {
+            message: "stopped by hand".into(),
+            component: String::new(),
+            ..failure("StoppedInCluster", 90)
+        }],
+        ..report(1, actual)
+    };
+    let running = life(D::Running, A::Running, 1, 1);
+    let stopping = decide(&running, &told(A::Stopping, false), at(100)).unwrap();
+    assert_eq!(stopping.life.desired, D::Running);
+    let stopped = decide(&stopping.life, &told(A::Stopped, false), at(101)).unwrap();
+    assert_eq!(
+        readable(Some(stopped.clone())),
+        "Stopped 2 Stopped 1: actual Stopped, desired Stopped 2 (stopped by hand)"
+    );
+    assert_eq!(
+        stopped.life.desired_reason.as_deref(),
+        Some("stopped by hand")
+    );
+    // Only a person's wish ends that, and its reason with it.
+    let started = wish(&stopped.life, D::Running, at(102)).unwrap();
+    assert_eq!(started.life.desired_reason, None);
+    assert_eq!(
+        readable(Some(started)),
+        "Running 3 Stopped 1: desired Running 3"
+    );
+
+    // Neither a wish that is still on its way, nor one to stop, nor a Deployment's Stopped is followed.
+    let on_its_way = life(D::Running, A::Stopped, 2, 1);
+    assert_eq!(
+        decide(&on_its_way, &told(A::Stopped, false), at(100)).map(|it| it.life.desired),
+        Some(D::Running)
+    );
+    let without = Report {
+        operator: None,
+        ..told(A::Stopped, false)
+    };
+    let decided = decide(&running, &without, at(100)).unwrap();
+    assert_eq!(decided.life.desired, D::Running);
+    let decided = decide(&running, &told(A::Stopped, true), at(100)).unwrap();
+    assert_eq!(decided.life.desired, D::Running);
+}
+
+#[test]
+fn what_the_operator_gave_up_starts_again_when_somebody_says_so() {
+    let failed = |started| Life {
+        operator: operator(started),
+        ..life(D::Running, A::Failed, 1, 1)
+    };
+    assert_eq!(
+        readable(wish(&failed(false), D::Running, at(100))),
+        "RestartRequested 2 Failed 1: desired RestartRequested 2"
+    );
+    assert_eq!(
+        readable(wish(&failed(true), D::Running, at(100))),
+        "nothing"
+    );
+    let report = Report {
+        operator: operator(false),
+        ..report(1, A::Failed)
+    };
+    assert_eq!(decide(&failed(false), &report, at(100)), None);
+    // An agent that has just begun knows no wish yet.
+    let mut given_up = failed(false);
+    let report = Report {
+        operator: Some(OperatorStatus {
+            phase: "Failed".into(),
+            ..OperatorStatus::default()
+        }),
+        ..report
+    };
+    given_up.operator.clone_from(&report.operator);
+    let stopped = Report {
+        actual: A::Stopped,
+        ..report
+    };
+    assert_eq!(decide(&given_up, &stopped, at(100)), None);
+    given_up.desired = D::Stopped;
+    let decided = decide(&given_up, &stopped, at(100)).unwrap();
+    assert_eq!(decided.life.actual, A::Stopped);
 }
 
 #[test]
@@ -256,6 +358,7 @@ fn any_input() -> impl Strategy<Value = Input> {
                 actual,
                 seen_at: at(seen),
                 failures,
+                operator: None,
                 unknown_is_seen,
             })
         },

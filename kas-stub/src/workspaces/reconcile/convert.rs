@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    ActualState, DesiredState, configuration::ImagePullSecret, failure::MAX_EVIDENCE_BYTES,
+    ActualState, DesiredState, OperatorState, OperatorStatus,
+    configuration::ImagePullSecret,
+    failure::MAX_EVIDENCE_BYTES,
+    operator::{Condition, MAX_CONDITIONS, MAX_TEXT_BYTES},
 };
 use proto::remote_development::rpc as wire;
 use serde_json::Value;
@@ -18,6 +21,8 @@ use super::super::{
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Longest name kept of what an agent says: a Kubernetes name.
 pub(in super::super) const MAX_NAME_BYTES: usize = 253;
+/// Fields that an old operator lacks, as kept; there are one or two.
+const MAX_MISSING_FIELDS: usize = 20;
 /// Longest message kept of a failure.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
@@ -41,6 +46,7 @@ pub(super) fn report(report: wire::WorkspaceReport, now: Timestamp) -> ReportOf 
         actual_state: _,
         age_ms,
         failures,
+        dev_workspace,
     } = report;
     let failures = failures.into_iter().take(MAX_FAILURES);
     ReportOf {
@@ -53,8 +59,66 @@ pub(super) fn report(report: wire::WorkspaceReport, now: Timestamp) -> ReportOf 
             actual,
             seen_at: before(now, age_ms),
             failures: failures.map(|it| failure(it, now)).collect(),
+            operator: dev_workspace.map(operator_status),
             unknown_is_seen: false,
         },
+    }
+}
+
+fn operator_status(status: wire::DevWorkspaceStatus) -> OperatorStatus {
+    let wire::DevWorkspaceStatus {
+        phase,
+        message,
+        main_url,
+        started,
+        stopped_by,
+        conditions,
+    } = status;
+    let condition = |condition| {
+        let wire::DevWorkspaceCondition {
+            r#type,
+            status,
+            reason,
+            message,
+        } = condition;
+        Condition {
+            kind: cut(r#type, MAX_NAME_BYTES),
+            status: cut(status, MAX_NAME_BYTES),
+            reason: cut(reason, MAX_NAME_BYTES),
+            message: cut(message, MAX_TEXT_BYTES),
+        }
+    };
+    OperatorStatus {
+        phase: cut(phase, MAX_NAME_BYTES),
+        message: cut(message, MAX_TEXT_BYTES),
+        main_url: cut(main_url, MAX_TEXT_BYTES),
+        started,
+        stopped_by: cut(stopped_by, MAX_TEXT_BYTES),
+        conditions: conditions
+            .into_iter()
+            .take(MAX_CONDITIONS)
+            .map(condition)
+            .collect(),
+    }
+}
+
+/// Whether an agent's cluster runs DevWorkspaces.
+pub(super) fn operator_state(state: wire::DevWorkspaceOperator) -> OperatorState {
+    let wire::DevWorkspaceOperator {
+        available,
+        code,
+        reason,
+        missing_fields,
+    } = state;
+    OperatorState {
+        available,
+        code: cut(code, MAX_NAME_BYTES),
+        reason: cut(reason, MAX_MESSAGE_BYTES),
+        missing_fields: missing_fields
+            .into_iter()
+            .take(MAX_MISSING_FIELDS)
+            .map(|it| cut(it, MAX_NAME_BYTES))
+            .collect(),
     }
 }
 

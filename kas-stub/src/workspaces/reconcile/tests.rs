@@ -1,5 +1,6 @@
 //! A server, a Git server, and an agent that says what the test says.
 
+mod operated;
 mod scripted;
 
 use proto::remote_development::rpc::{self as wire, ActualState as A};
@@ -468,28 +469,6 @@ components:
         deployment(&told).pointer(image),
         Some(&json!("localhost/tools:1"))
     );
-    world.stop().await;
-}
-
-#[tokio::test]
-async fn a_devworkspace_is_started_and_stopped_by_its_own_switch() {
-    let world = World::start(&[("devfile.yaml", DEVFILE)]).await;
-    let mut agent = world.agent(1).await;
-    agent.full_poll(vec![]).await;
-    world
-        .create(json!({ "name": "one", "backend": "devworkspace" }))
-        .await;
-    let told = agent.told().await;
-    let [object, policy] = &told.objects[..] else {
-        panic!("{:?}", told.objects);
-    };
-    assert_eq!(policy["kind"], "NetworkPolicy");
-    assert_eq!(
-        (&object["kind"], &object["spec"]["started"]),
-        (&json!("DevWorkspace"), &json!(true))
-    );
-    world.call("POST", "/workspaces/one/stop", None).await;
-    assert_eq!(agent.told().await.objects[0]["spec"]["started"], false);
     world.stop().await;
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::actual_state::{Observed, TerminationProgress, actual_state, dev_workspace_state};
+use model::actual_state::{Observed, TerminationProgress, actual_state};
 use model::{ActualState, DesiredState, Failure, FailureCode};
 
 use super::super::desired::DesiredWorkspace;
@@ -15,6 +15,7 @@ use super::super::report::{FailureStatus, Status};
 use super::super::store::{Place, Store};
 use super::WorkspaceId;
 use super::copies::Copies;
+use super::operated::{Operated, reasons};
 use crate::failures::{EventSeen, Evidence, failures};
 
 /// Events are read when a workspace has not been what was asked for this long, and again at this interval.
@@ -42,6 +43,8 @@ pub(super) struct Entry {
     pub(super) waiting_on: Option<WaitingOn>,
     pub(super) termination: Option<TerminationProgress>,
     pub(super) events: Vec<EventSeen>,
+    /// What the Pods of a `DevWorkspace` said last.
+    pub(super) last_words: Vec<Failure>,
     pub(super) events_read: Option<Duration>,
     not_as_asked_since: Option<Duration>,
     since: BTreeMap<(FailureCode, String), Duration>,
@@ -64,6 +67,7 @@ impl Entry {
             waiting_on: None,
             termination: None,
             events: Vec::new(),
+            last_words: Vec::new(),
             events_read: None,
             not_as_asked_since: None,
             since: BTreeMap::new(),
@@ -117,14 +121,21 @@ impl Entry {
         let deployment = seat.and_then(|seat| seat.deployment.as_ref());
         let dev_workspace = seat.and_then(|seat| seat.dev_workspace.as_ref());
         let has_error = self.refused.is_some() || self.rejected.is_some();
-        let actual_state = match dev_workspace {
-            Some(seen) if !has_error && !is_terminated => {
-                let wants = self
-                    .desired
-                    .as_ref()
-                    .map_or(seen.started, |_| self.wants_to_run());
-                dev_workspace_state(&seen.phase, wants)
-            }
+        let operated = dev_workspace.map(|seen| Operated {
+            seen,
+            wants_to_run: match &self.desired {
+                Some(_) => self.wants_to_run(),
+                None => seen.status.started,
+            },
+            is_settled: match &self.desired {
+                Some(desired) => {
+                    !is_running && !self.needs_objects && self.applied == desired.generation
+                }
+                None => true,
+            },
+        });
+        let actual_state = match &operated {
+            Some(operated) if !has_error && !is_terminated => operated.state(),
             Some(_) | None => actual_state(&Observed {
                 termination: self.termination.filter(|_| is_terminated),
                 has_error,
@@ -153,12 +164,22 @@ impl Entry {
         if self.wants_to_run() {
             found.extend(self.copies.failures.iter().cloned());
             let pods = seat.map(|seat| seat.pods()).unwrap_or_default();
-            found.extend(failures(Evidence {
-                deployment,
-                dev_workspace,
-                pods: &pods,
-                events: &self.events,
-            }));
+            found.extend(match &operated {
+                Some(operated) => reasons(
+                    operated,
+                    &pods,
+                    &self.events,
+                    &mut self.last_words,
+                    self.not_as_asked_since,
+                    now,
+                ),
+                None => failures(Evidence {
+                    deployment,
+                    pods: &pods,
+                    events: &self.events,
+                    ..Evidence::default()
+                }),
+            });
         }
         let key = |failure: &Failure| (failure.code, failure.component.clone());
         let before = std::mem::take(&mut self.since);
@@ -191,6 +212,7 @@ impl Entry {
             actual_state,
             failures,
             since,
+            operator: dev_workspace.map(|seen| seen.status.clone()),
         })
     }
 }

@@ -225,6 +225,7 @@ impl World {
             requests,
             responses,
             polls: 0,
+            operator: None,
             refused: None,
         };
         match agent.responses.message().await {
@@ -249,6 +250,8 @@ pub(super) struct Agent {
     requests: mpsc::Sender<wire::ReconcileRequest>,
     responses: Streaming<wire::ReconcileResponse>,
     polls: u64,
+    /// What it says of the DevWorkspace Operator with each poll.
+    pub(super) operator: Option<wire::DevWorkspaceOperator>,
     /// Instead of the settings.
     refused: Option<tonic::Status>,
 }
@@ -300,6 +303,7 @@ impl Agent {
                 full,
                 reports,
                 more: number < last,
+                dev_workspace_operator: self.operator.clone(),
             };
             self.requests
                 .send(request(reconcile_request::Message::Poll(poll)))
