@@ -7,12 +7,15 @@ use harness::cluster::{GIT_PORT, HOST_ADDRESS};
 use harness::reachability::{From, opens};
 use harness::wait::wait_until;
 use serde_json::{Value, json};
+use tests::command::output;
+use tests::project::Project;
+use tests::release::Release;
 
 use crate::Test;
 use crate::access::open_program;
 use crate::life::configure;
 use crate::workspaces::{DEVFILE, LIFE, delete, repository, wait_failure, workspace};
-use crate::world::{MAIN, PLAYGROUND, TALKER, USUAL_CONFIGURATION, World};
+use crate::world::{CONNECT, IMAGES, MAIN, PLAYGROUND, TALKER, USUAL_CONFIGURATION, World};
 
 pub(crate) const TESTS: &[Test] = &[
     (
@@ -22,10 +25,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_shared_namespace_outlives_its_workspaces", shared),
 ];
 
+/// The agent, and the release, whose workspaces share a namespace.
+const SHARING: &str = "sharing";
 const NAME: &str = "settled";
 const NAMESPACE: &str = "gl-rd-ns-settled";
-/// Where pull secrets are.
-const IMAGES: &str = "images";
 /// The agent looks at them every 30 s.
 const IN_STEP: Duration = Duration::from_secs(60);
 /// Of an object's creation: the cluster's network has to hear of it.
@@ -56,15 +59,12 @@ fn file() -> String {
 fn by_the_file(world: &mut World) -> Result<()> {
     let result = settled(world);
     configure(world, USUAL_CONFIGURATION)?;
-    world.admin(&["delete", "namespace", IMAGES, "--wait=false"])?;
+    world.admin(&["delete", "secrets", "--all", "-n", IMAGES])?;
     result
 }
 
 fn settled(world: &mut World) -> Result<()> {
-    world.apply(&[
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": IMAGES}}),
-        pull_secret("registry", "e30="),
-    ])?;
+    world.apply(&[pull_secret("registry", "e30=")])?;
     configure(world, &file())?;
     let url = repository(world, NAME, DEVFILE)?;
     let made = workspace(world, &["create", &url, "--name", NAME])?;
@@ -215,23 +215,59 @@ fn quota(world: &World) -> Result<()> {
     delete(world, "too-large", "gl-rd-ns-too-large")
 }
 
+/// By an agent that has no right outside of the namespace.
 fn shared(world: &mut World) -> Result<()> {
     const TEAM: &str = "team";
     world.apply(&[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TEAM}})])?;
+    let file = format!("{USUAL_CONFIGURATION}  shared_namespace: {TEAM}\n");
+    let project = Project::create(&world.git, "group/sharing", SHARING, &file)?;
+    let url = world.git.url("group/sharing");
+    let agent = world.server.create_agent(SHARING, Some(&url))?;
+    project.tell_pushes(&world.git, &agent, &world.server.ca_file()?)?;
+    let release = Release::new(SHARING);
+    let mut values = world.values(&agent.token, "grpcs")?;
+    values["replicas"] = 1.into();
+    values["workspaces"] = json!({"sharedNamespace": TEAM});
+    release.install(&world.cluster, &values, true)?;
+    world.server.wait_pods(SHARING, 1, CONNECT)?;
+    world
+        .server
+        .wait_agent(SHARING, "its file is in force", CONNECT, |agent| {
+            agent["workspaces"]["enabled"] == true
+        })?;
     let result = share(world, TEAM);
-    configure(world, USUAL_CONFIGURATION)?;
+    release.uninstall(&world.cluster, CONNECT)?;
     world.admin(&["delete", "namespace", TEAM, "--wait=false"])?;
     result
 }
 
-fn share(world: &mut World, team: &str) -> Result<()> {
-    configure(
-        world,
-        &format!("{USUAL_CONFIGURATION}  shared_namespace: {team}\n"),
-    )?;
+fn share(world: &World, team: &str) -> Result<()> {
+    let binding = format!("app.kubernetes.io/instance={SHARING}");
+    let of_cluster = [
+        "get",
+        "clusterroles,clusterrolebindings",
+        "-l",
+        &binding,
+        "-o",
+        "name",
+    ];
+    let roles = world.admin(&of_cluster)?;
+    ensure!(!roles.contains("workspaces"), "{roles}");
     let url = repository(world, "shared", DEVFILE)?;
     for name in ["shared-a", "shared-b"] {
-        let made = workspace(world, &["create", &url, "--name", name])?;
+        let create = [
+            "workspace",
+            "create",
+            &url,
+            "--name",
+            name,
+            "--agent",
+            SHARING,
+        ];
+        let mut create = world
+            .server
+            .command(&[&create[..], &["--wait", "-o", "json"]].concat());
+        let made: Value = serde_json::from_str(&output(&mut create, LIFE)?)?;
         ensure!(made["namespace"] == team, "{made:#}");
         ensure!(made["actual_state"] == "Running", "{made:#}");
     }

@@ -20,13 +20,16 @@ use crate::audit::Mark;
 /// The agent that most tests use; also its release and namespace.
 pub(crate) const MAIN: &str = "main";
 /// Releases that single tests make.
-pub(crate) const OTHERS: [&str; 2] = ["plain", "stranger"];
+pub(crate) const OTHERS: [&str; 3] = ["plain", "stranger", "sharing"];
 /// The namespace in which people have more rights than to read.
 pub(crate) const PLAYGROUND: &str = "playground";
 /// A Pod in it that prints `line 1`, `line 2`, …, has a shell, and a web server on port 8000.
 pub(crate) const TALKER: &str = "talker";
 /// A Secret in it that nobody may read.
 pub(crate) const SECRET: &str = "treasure";
+
+/// The namespace whose pull secrets the main agent may read.
+pub(crate) const IMAGES: &str = "images";
 
 /// The configuration that is in force when a test begins.
 ///
@@ -137,6 +140,7 @@ impl World {
             "impersonation": {"enabled": true, "users": ["gitlab:user:administrator"]},
         });
         values["networkPolicy"] = json!({"enabled": true});
+        values["workspaces"] = json!({"pullSecretNamespaces": [IMAGES]});
         Ok(values)
     }
 
@@ -261,6 +265,7 @@ fn playground() -> Vec<Value> {
         "mkdir /tmp/www && echo from the Pod >/tmp/www/hello && exec httpd -f -p 8000 -h /tmp/www";
     vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLAYGROUND}}),
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": IMAGES}}),
         json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": SECRET, "namespace": PLAYGROUND}, "stringData": {"gold": "yes"},
