@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::cluster::{GIT_PORT, HOST_ADDRESS};
-use harness::reachability::{From, opens};
+use harness::cluster::HOST_ADDRESS;
 use harness::wait::wait_until;
 use serde_json::{Value, json};
 use tests::command::output;
@@ -15,7 +14,7 @@ use crate::Test;
 use crate::access::open_program;
 use crate::life::configure;
 use crate::workspaces::{DEVFILE, LIFE, delete, repository, wait_failure, workspace};
-use crate::world::{CONNECT, IMAGES, MAIN, PLAYGROUND, TALKER, USUAL_CONFIGURATION, World};
+use crate::world::{CONNECT, IMAGES, MAIN, USUAL_CONFIGURATION, World};
 
 pub(crate) const TESTS: &[Test] = &[
     (
@@ -25,14 +24,13 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_shared_namespace_outlives_its_workspaces", shared),
 ];
 
-/// The agent, and the release, whose workspaces share a namespace.
-const SHARING: &str = "sharing";
 const NAME: &str = "settled";
 const NAMESPACE: &str = "gl-rd-ns-settled";
+/// An agent whose workspaces share a namespace, and that namespace.
+const SHARED: &str = "shared";
+const TEAM: &str = "team";
 /// The agent looks at them every 30 s.
 const IN_STEP: Duration = Duration::from_secs(60);
-/// Of an object's creation: the cluster's network has to hear of it.
-const HOLDS: Duration = Duration::from_secs(20);
 
 fn file() -> String {
     format!(
@@ -59,7 +57,7 @@ fn file() -> String {
 fn by_the_file(world: &mut World) -> Result<()> {
     let result = settled(world);
     configure(world, USUAL_CONFIGURATION)?;
-    world.admin(&["delete", "secrets", "--all", "-n", IMAGES])?;
+    world.admin(&["delete", "secrets", "-n", IMAGES, "--all"])?;
     result
 }
 
@@ -72,7 +70,6 @@ fn settled(world: &mut World) -> Result<()> {
 
     in_the_pod(world)?;
     secrets(world, &made)?;
-    walls(world)?;
     quota(world)?;
     delete(world, NAME, NAMESPACE)
 }
@@ -129,70 +126,6 @@ fn secrets(world: &World, made: &Value) -> Result<()> {
     })
 }
 
-/// The agent comes in and nobody else; out go names, the Git server, and nothing else.
-fn walls(world: &World) -> Result<()> {
-    open_program(world, NAME, NAMESPACE, &format!("deployment/{NAME}"))?;
-    let address = |namespace: &str, selector: &[&str]| {
-        let get = [
-            "get",
-            "pods",
-            "-n",
-            namespace,
-            "-ojsonpath={..status.podIP}",
-        ];
-        world.admin(&[&get, selector].concat())
-    };
-    let workspace = address(NAMESPACE, &[])?;
-    let talker = From::Pod(PLAYGROUND, TALKER);
-    wait_until("nobody else comes in", HOLDS, || {
-        Ok(!opens(&world.cluster, talker, workspace.trim(), 8080)?)
-    })?;
-    let elsewhere = address(
-        PLAYGROUND,
-        &["--field-selector", &format!("metadata.name={TALKER}")],
-    )?;
-    let api_server = world.admin(&[
-        "get",
-        "service",
-        "kubernetes",
-        "-ojsonpath={.spec.clusterIP}",
-    ])?;
-    for (address, port, expected) in [
-        (HOST_ADDRESS, GIT_PORT, true),
-        (elsewhere.trim(), 8000, false),
-        (api_server.trim(), 443, false),
-        ("169.254.169.254", 80, false),
-    ] {
-        let script =
-            format!("import socket; socket.create_connection(('{address}', {port}), timeout=2)");
-        let exec = [
-            "exec",
-            "-n",
-            NAMESPACE,
-            "deployment/settled",
-            "-c",
-            "tools",
-            "--",
-        ];
-        let try_it = ["python3", "-c", &script];
-        let opened = world.admin(&[&exec, &try_it[..]].concat()).is_ok();
-        ensure!(opened == expected, "to {address}:{port}: {opened}");
-    }
-    // A name is found, so that the wall is not what keeps everything.
-    let lookup = "import socket; socket.getaddrinfo('kubernetes.default.svc.cluster.local', 443)";
-    let exec = [
-        "exec",
-        "-n",
-        NAMESPACE,
-        "deployment/settled",
-        "-c",
-        "tools",
-        "--",
-    ];
-    world.admin(&[&exec, &["python3", "-c", lookup][..]].concat())?;
-    Ok(())
-}
-
 /// What is larger than the quota is refused, and people read why.
 fn quota(world: &World) -> Result<()> {
     let large = DEVFILE.replace("memoryLimit: 256Mi", "memoryLimit: 3Gi");
@@ -215,44 +148,33 @@ fn quota(world: &World) -> Result<()> {
     delete(world, "too-large", "gl-rd-ns-too-large")
 }
 
-/// By an agent that has no right outside of the namespace.
 fn shared(world: &mut World) -> Result<()> {
-    const TEAM: &str = "team";
     world.apply(&[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TEAM}})])?;
-    let file = format!("{USUAL_CONFIGURATION}  shared_namespace: {TEAM}\n");
-    let project = Project::create(&world.git, "group/sharing", SHARING, &file)?;
-    let url = world.git.url("group/sharing");
-    let agent = world.server.create_agent(SHARING, Some(&url))?;
-    project.tell_pushes(&world.git, &agent, &world.server.ca_file()?)?;
-    let release = Release::new(SHARING);
-    let mut values = world.values(&agent.token, "grpcs")?;
-    values["replicas"] = 1.into();
-    values["workspaces"] = json!({"sharedNamespace": TEAM});
-    release.install(&world.cluster, &values, true)?;
-    world.server.wait_pods(SHARING, 1, CONNECT)?;
-    world
-        .server
-        .wait_agent(SHARING, "its file is in force", CONNECT, |agent| {
-            agent["workspaces"]["enabled"] == true
-        })?;
-    let result = share(world, TEAM);
+    let release = Release::new(SHARED);
+    let result = share(world, &release);
     release.uninstall(&world.cluster, CONNECT)?;
     world.admin(&["delete", "namespace", TEAM, "--wait=false"])?;
     result
 }
 
-fn share(world: &World, team: &str) -> Result<()> {
-    let binding = format!("app.kubernetes.io/instance={SHARING}");
-    let of_cluster = [
-        "get",
-        "clusterroles,clusterrolebindings",
-        "-l",
-        &binding,
-        "-o",
-        "name",
-    ];
-    let roles = world.admin(&of_cluster)?;
-    ensure!(!roles.contains("workspaces"), "{roles}");
+/// Its agent has no right outside of that namespace.
+fn share(world: &mut World, release: &Release) -> Result<()> {
+    let file = format!("{USUAL_CONFIGURATION}  shared_namespace: {TEAM}\n");
+    Project::create(&world.git, "group/shared", SHARED, &file)?;
+    let project = world.git.url("group/shared");
+    let agent = world.server.create_agent(SHARED, Some(&project))?;
+    let mut values = world.values(&agent.token, "grpcs")?;
+    values["replicas"] = 1.into();
+    values["workspaces"] = json!({"sharedNamespace": TEAM});
+    release.install(&world.cluster, &values, true)?;
+    world.server.wait_pods(SHARED, 1, CONNECT)?;
+    world
+        .server
+        .wait_agent(SHARED, "its file is in force", CONNECT, |agent| {
+            agent["workspaces"]["enabled"] == true
+        })?;
+
+    let team = TEAM;
     let url = repository(world, "shared", DEVFILE)?;
     for name in ["shared-a", "shared-b"] {
         let create = [
@@ -262,12 +184,11 @@ fn share(world: &World, team: &str) -> Result<()> {
             "--name",
             name,
             "--agent",
-            SHARING,
+            SHARED,
         ];
-        let mut create = world
-            .server
-            .command(&[&create[..], &["--wait", "-o", "json"]].concat());
-        let made: Value = serde_json::from_str(&output(&mut create, LIFE)?)?;
+        let create = [&create[..], &["--wait", "-o", "json"]].concat();
+        let made = output(&mut world.server.command(&create), LIFE)?;
+        let made: Value = serde_json::from_str(&made)?;
         ensure!(made["namespace"] == team, "{made:#}");
         ensure!(made["actual_state"] == "Running", "{made:#}");
     }

@@ -20,16 +20,15 @@ use crate::audit::Mark;
 /// The agent that most tests use; also its release and namespace.
 pub(crate) const MAIN: &str = "main";
 /// Releases that single tests make.
-pub(crate) const OTHERS: [&str; 3] = ["plain", "stranger", "sharing"];
+pub(crate) const OTHERS: [&str; 3] = ["plain", "stranger", "shared"];
 /// The namespace in which people have more rights than to read.
 pub(crate) const PLAYGROUND: &str = "playground";
 /// A Pod in it that prints `line 1`, `line 2`, …, has a shell, and a web server on port 8000.
 pub(crate) const TALKER: &str = "talker";
+/// The namespace of pull secrets.
+pub(crate) const IMAGES: &str = "images";
 /// A Secret in it that nobody may read.
 pub(crate) const SECRET: &str = "treasure";
-
-/// The namespace whose pull secrets the main agent may read.
-pub(crate) const IMAGES: &str = "images";
 
 /// The configuration that is in force when a test begins.
 ///
@@ -139,8 +138,8 @@ impl World {
             ]},
             "impersonation": {"enabled": true, "users": ["gitlab:user:administrator"]},
         });
-        values["networkPolicy"] = json!({"enabled": true});
         values["workspaces"] = json!({"pullSecretNamespaces": [IMAGES]});
+        values["networkPolicy"] = json!({"enabled": true});
         Ok(values)
     }
 
