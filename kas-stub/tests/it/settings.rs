@@ -291,6 +291,14 @@ async fn a_wrong_section_is_told_and_leaves_the_others_over_a_restart() {
         message.ends_with("remote_development stays as it was, the rest takes effect"),
         "{message}"
     );
+    let page = world.server.admin(Method::GET, "/", None).await.text();
+    for part in [
+        "has 2 problems",
+        "line 3, column 21, remote_development.workspaces_quota",
+        "did you mean that?",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
     world.create("one").await;
     let told = world.poll_one("full", json!([])).await;
     let deployment = told
