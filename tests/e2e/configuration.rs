@@ -131,7 +131,7 @@ fn b08(world: &mut World) -> Result<()> {
         ensure!(page.contains(reason), "{page}");
         Ok(agent)
     };
-    let agent = refused("remote_development: [\n", 2, "", "no YAML")?;
+    let agent = refused("remote_development: [\n", 1, "", "no YAML")?;
     ensure!(in_force(&agent, &good), "{agent:#}");
     let zone = format!("{USUAL_CONFIGURATION}  dns_zone: example-.com\n");
     let lines = u64::try_from(USUAL_CONFIGURATION.lines().count())?;

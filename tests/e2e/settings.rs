@@ -168,6 +168,11 @@ fn share(world: &mut World, release: &Release) -> Result<()> {
     values["workspaces"] = json!({"sharedNamespace": TEAM});
     release.install(&world.cluster, &values, true)?;
     world.server.wait_pods(SHARED, 1, CONNECT)?;
+    world
+        .server
+        .wait_agent(SHARED, "its file is in force", CONNECT, |agent| {
+            agent["workspaces"]["enabled"] == true
+        })?;
 
     let team = TEAM;
     let url = repository(world, "shared", DEVFILE)?;
@@ -181,10 +186,9 @@ fn share(world: &mut World, release: &Release) -> Result<()> {
             "--agent",
             SHARED,
         ];
-        let made = world
-            .server
-            .command(&[&create[..], &["--wait", "-o", "json"]].concat());
-        let made: Value = serde_json::from_str(&output(&mut { made }, LIFE)?)?;
+        let create = [&create[..], &["--wait", "-o", "json"]].concat();
+        let made = output(&mut world.server.command(&create), LIFE)?;
+        let made: Value = serde_json::from_str(&made)?;
         ensure!(made["namespace"] == team, "{made:#}");
         ensure!(made["actual_state"] == "Running", "{made:#}");
     }
