@@ -42,9 +42,10 @@ impl Operated {
         let objects = Objects::start().await;
         prepare(&objects);
         let folder = tempfile::tempdir().unwrap();
-        let registered = rig.register("a").await;
+        let repository = Repository::serve(DEVFILE).await;
+        let registered = rig.register_for_workspaces("a", &repository.url).await;
         let mut operated = Self {
-            repository: Repository::serve(DEVFILE).await,
+            repository,
             kubeconfig: objects.kubeconfig(folder.path()),
             token: registered.token,
             agent: None,

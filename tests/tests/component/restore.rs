@@ -21,7 +21,7 @@ async fn a_workspace_made_after_the_backup_survives_as_an_orphan() {
     let mut rig = Rig::start().await;
     let repository = Repository::serve(DEVFILE).await;
     let objects = Objects::start().await;
-    let registered = rig.register("a").await;
+    let registered = rig.register_for_workspaces("a", &repository.url).await;
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = objects.kubeconfig(folder.path());
     let agent = rig
