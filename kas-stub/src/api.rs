@@ -21,11 +21,12 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
+use model::configuration::SCHEMA;
 use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -142,6 +143,8 @@ impl Api {
             .layer(middleware::map_response(page::strict));
         Router::new()
             .nest("/api/v1", rest)
+            // For people's editors, which sign in nowhere.
+            .route("/schemas/agent-config.json", get(agent_config_schema))
             .merge(page)
             .fallback(problem::no_such_path)
             .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -191,6 +194,17 @@ async fn to_its_end(request: Request, next: Next) -> Result<Response, Problem> {
             "the server failed; its log says why",
         )
     })
+}
+
+/// What an agent's configuration file may say. It is the same on every server of this version, and no secret.
+async fn agent_config_schema() -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "application/schema+json"),
+        (header::CACHE_CONTROL, "public, max-age=3600"),
+        // Editors in a browser.
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    (headers, SCHEMA)
 }
 
 /// What somebody needs to know before they have a token: where, and whom to trust.

@@ -1,6 +1,7 @@
 //! The command line: the server itself, and its administration from a terminal.
 
 mod administer;
+mod check_config;
 mod client;
 mod install;
 mod keep;
@@ -64,6 +65,18 @@ enum Command {
     },
     /// Do nothing until SIGTERM: holds a container in which to restore, while no server runs.
     Idle,
+    /// Check an agent's configuration file as the server does, offline: ends with 1 when something is wrong.
+    CheckConfig {
+        /// The file, .gitlab/agents/NAME/config.yaml; `-` for standard input.
+        #[arg(required_unless_present = "schema")]
+        file: Option<PathBuf>,
+        /// Print the JSON Schema of such files instead (the server has it at /schemas/agent-config.json).
+        #[arg(long, conflicts_with = "file")]
+        schema: bool,
+        /// Form of what is printed.
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
     /// Make and look at agents.
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -280,6 +293,15 @@ pub fn main() -> ExitCode {
         Command::Backup { file, data_dir } => keep::backup(&data_dir, &file),
         Command::Restore { file, data_dir } => keep::restore(&data_dir, &file),
         Command::Idle => keep::idle(),
+        Command::CheckConfig {
+            file: Some(file),
+            schema: _,
+            output,
+        } => check_config::check(&file, output),
+        Command::CheckConfig { file: None, .. } => {
+            check_config::schema();
+            Ok(())
+        }
         command => administer::run(command),
     });
     match result {

@@ -107,6 +107,10 @@ impl Asked {
         let verb = text(&event["verb"]);
         let code = event["responseStatus"]["code"].as_u64();
         let message = text(&event["responseStatus"]["message"]);
+        // A person's call again, as somebody whom the agent may not be.
+        if code == Some(403) && message.contains("cannot impersonate") {
+            return;
+        }
         // Quotas and webhooks answer 403 too; those are no lack of rights.
         let is_refused = event["annotations"]["authorization.k8s.io/decision"] == "forbid"
             || message.contains("ValidatingAdmissionPolicy")

@@ -240,7 +240,8 @@ fn uninstall(world: &mut World) -> Result<()> {
         .release
         .uninstall(&world.cluster, Duration::from_secs(90))?;
     let kinds = "deployments,replicasets,pods,secrets,configmaps,serviceaccounts,roles,rolebindings,\
-                 poddisruptionbudgets,clusterroles,clusterrolebindings";
+                 poddisruptionbudgets,clusterroles,clusterrolebindings,networkpolicies,\
+                 validatingadmissionpolicies,validatingadmissionpolicybindings";
     let selector = format!("app.kubernetes.io/instance={MAIN}");
     harness::wait::wait_until("nothing of the release is left", CONNECT, || {
         let text = world.admin(&["get", kinds, "-A", "-l", &selector, "-o", "json"])?;

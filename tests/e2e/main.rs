@@ -21,6 +21,7 @@ mod network;
 mod operated;
 mod rights;
 mod service;
+mod settings;
 mod sign_in;
 mod trouble;
 mod two_agents;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         workspaces::TESTS,
         operated::TESTS,
         life::TESTS,
+        settings::TESTS,
         access::TESTS,
         browser::TESTS,
         failures::TESTS,

@@ -172,13 +172,7 @@ fn by_the_operator(world: &mut World) -> Result<()> {
         "-p",
         patch,
     ])?;
-    let stopped = wait_for("its stop is followed", LIFE, || {
-        let shown = world.server.json(&["workspace", "show", "operated"])?;
-        let is_at_rest = shown["desired_state"] == "Stopped"
-            && shown["actual_state"] == "Stopped"
-            && shown["generation"] == shown["applied_generation"];
-        Ok(is_at_rest.then_some(shown))
-    })?;
+    let stopped = at_rest(world, "its stop is followed")?;
     ensure!(
         stopped["desired_state_reason"]
             .to_string()
@@ -192,7 +186,32 @@ fn by_the_operator(world: &mut World) -> Result<()> {
         lag.as_millis()
     );
     ensure!(lag <= SHOWN_WITHIN, "{lag:?}");
+
+    // An hour passes in which nobody uses it: the operator would let it run.
+    world.server.set_clock_ahead(1)?;
+    let stopped = at_rest(world, "the idle workspace is stopped");
+    let started = field("{.spec.started}");
+    world.server.set_clock_ahead(0)?;
+    let stopped = stopped?;
+    ensure!(
+        stopped["desired_state_reason"]
+            .to_string()
+            .contains("not used for 30 minutes"),
+        "{stopped:#}"
+    );
+    ensure!(started? == "false");
     delete(world, "operated", namespace)
+}
+
+/// Waits until the workspace is stopped, and that is what is wished.
+fn at_rest(world: &World, what: &str) -> Result<Value> {
+    wait_for(what, LIFE, || {
+        let shown = world.server.json(&["workspace", "show", "operated"])?;
+        let is_at_rest = shown["desired_state"] == "Stopped"
+            && shown["actual_state"] == "Stopped"
+            && shown["generation"] == shown["applied_generation"];
+        Ok(is_at_rest.then_some(shown))
+    })
 }
 
 /// The operator's webhook names who made a workspace: the agent's account, and nobody can change that.

@@ -20,11 +20,13 @@ use crate::audit::Mark;
 /// The agent that most tests use; also its release and namespace.
 pub(crate) const MAIN: &str = "main";
 /// Releases that single tests make.
-pub(crate) const OTHERS: [&str; 2] = ["plain", "stranger"];
+pub(crate) const OTHERS: [&str; 3] = ["plain", "stranger", "shared"];
 /// The namespace in which people have more rights than to read.
 pub(crate) const PLAYGROUND: &str = "playground";
 /// A Pod in it that prints `line 1`, `line 2`, …, has a shell, and a web server on port 8000.
 pub(crate) const TALKER: &str = "talker";
+/// The namespace of pull secrets.
+pub(crate) const IMAGES: &str = "images";
 /// A Secret in it that nobody may read.
 pub(crate) const SECRET: &str = "treasure";
 
@@ -136,6 +138,7 @@ impl World {
             ]},
             "impersonation": {"enabled": true, "users": ["gitlab:user:administrator"]},
         });
+        values["workspaces"] = json!({"pullSecretNamespaces": [IMAGES]});
         values["networkPolicy"] = json!({"enabled": true});
         Ok(values)
     }
@@ -261,6 +264,7 @@ fn playground() -> Vec<Value> {
         "mkdir /tmp/www && echo from the Pod >/tmp/www/hello && exec httpd -f -p 8000 -h /tmp/www";
     vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLAYGROUND}}),
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": IMAGES}}),
         json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": SECRET, "namespace": PLAYGROUND}, "stringData": {"gold": "yes"},

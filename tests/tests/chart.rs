@@ -1,10 +1,6 @@
 //! The agent's chart, rendered by the real Helm: its roles are the agent's own table of rights, no more and no less.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::unwrap_in_result,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -60,7 +60,10 @@ mod tests {
     use super::*;
 
     fn proxy(matcher: &Matcher, address: &str) -> Result<Option<Proxy>, ProxyError> {
-        Proxy::of(matcher, &address.parse().unwrap())
+        let address = address
+            .parse()
+            .map_err(|error| panic!("{address}: {error}"));
+        address.and_then(|address| Proxy::of(matcher, &address))
     }
 
     #[test]

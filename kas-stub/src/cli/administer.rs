@@ -20,7 +20,8 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
             Command::Serve { .. }
             | Command::Backup { .. }
             | Command::Restore { .. }
-            | Command::Idle => Ok(()),
+            | Command::Idle
+            | Command::CheckConfig { .. } => Ok(()),
             Command::Agent(command) => agent(command).await,
             Command::Workspace(command) => super::workspaces::run(command).await,
             Command::User(command) => super::people::user(command).await,

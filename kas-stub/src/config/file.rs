@@ -139,8 +139,11 @@ fn reason(error: &clap::Error) -> String {
     lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
+/// A key and its value, with their places.
+type Pair = (Spanned<String>, Spanned<Value>);
+
 /// Keys and values in the order of the file.
-fn read(text: &str) -> Result<Vec<(Spanned<String>, Spanned<Value>)>, FileError> {
+fn read(text: &str) -> Result<Vec<Pair>, FileError> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         // Source lines in an error text could show what should not be shown.
@@ -159,7 +162,7 @@ fn read(text: &str) -> Result<Vec<(Spanned<String>, Spanned<Value>)>, FileError>
     }
 }
 
-struct Entries(Vec<(Spanned<String>, Spanned<Value>)>);
+struct Entries(Vec<Pair>);
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -128,11 +128,9 @@ pub(crate) fn due(life: &Life, rules: &Rules, now: Timestamp) -> Option<NextChan
 
 /// Whether `after` lets things be terminated that `before` did not: then nobody could see it coming.
 pub(crate) fn ends_sooner(before: &RemoteDevelopment, after: &RemoteDevelopment) -> bool {
-    let hours = |settings: &RemoteDevelopment| {
-        settings
-            .enabled
-            .then_some(settings.max_stopped_hours_before_termination)
-            .unwrap_or(u32::MAX)
+    let hours = |settings: &RemoteDevelopment| match settings.enabled {
+        true => settings.max_stopped_hours_before_termination,
+        false => u32::MAX,
     };
     hours(after) < hours(before)
 }

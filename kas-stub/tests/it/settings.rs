@@ -1,9 +1,12 @@
 //! What the agent's configuration file means for workspaces: seen by people, and by GitLab's agent.
 
-use http::Method;
+use http::{Method, Request, header};
 use serde_json::{Value, json};
 
-use crate::json::world::{World, deployment};
+use crate::{
+    json::world::{World, deployment},
+    support::{collect, no_body, person},
+};
 
 /// Asks for a workspace; the answer's status and body.
 async fn create(world: &World, more: Value) -> (u16, Value) {
@@ -288,6 +291,14 @@ async fn a_wrong_section_is_told_and_leaves_the_others_over_a_restart() {
         message.ends_with("remote_development stays as it was, the rest takes effect"),
         "{message}"
     );
+    let page = world.server.admin(Method::GET, "/", None).await.text();
+    for part in [
+        "has 2 problems",
+        "line 3, column 21, remote_development.workspaces_quota",
+        "did you mean that?",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
     world.create("one").await;
     let told = world.poll_one("full", json!([])).await;
     let deployment = told
@@ -309,4 +320,71 @@ async fn a_wrong_section_is_told_and_leaves_the_others_over_a_restart() {
     world.configure("{enabled: true}").await;
     let agent = world.server.show_agent("a").await;
     assert_eq!(agent["configuration"]["older"], json!({}));
+}
+
+#[tokio::test]
+async fn the_schema_is_published_to_everybody() {
+    let world = World::start().await;
+    let mut stranger = person(world.server.server.people).await;
+    let request = Request::get("/schemas/agent-config.json")
+        .header(header::HOST, "kas")
+        .body(no_body())
+        .unwrap();
+    let answer = collect(stranger.send_request(request).await.unwrap()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["content-type"], "application/schema+json");
+    assert_eq!(
+        answer.json()["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    assert!(
+        answer.json()["properties"]["remote_development"]["properties"]["dns_zone"].is_object()
+    );
+}
+
+/// The program, offline.
+#[test]
+fn a_file_can_be_checked_before_it_is_pushed() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |text: &str, more: &[&str]| {
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, text).unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_kas-stub"))
+            .arg("check-config")
+            .arg(&file)
+            .args(more)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (
+            output.status.code(),
+            said.replace(folder.path().to_str().unwrap(), ""),
+        )
+    };
+    let (code, said) = check(
+        "remote_development:\n  enabled: true\n  full_sync_interval: 1h\n",
+        &[],
+    );
+    assert_eq!(code, Some(0));
+    assert!(said.ends_with("/config.yaml is right\n"), "{said}");
+    assert!(
+        said.contains("note, remote_development.full_sync_interval: without effect"),
+        "{said}"
+    );
+    let wrong = "remote_development:\n  workspaces_quota: \"ten\"\nobservability: {}\n";
+    let (code, said) = check(wrong, &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        said,
+        "/config.yaml: line 2, column 21, remote_development.workspaces_quota: this is a text; expected a whole number from 0, or -1 for any number of workspaces\n\
+         /config.yaml: stays as it was until that is mended: remote_development\n"
+    );
+    let (code, said) = check(wrong, &["-o", "json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &said["problems"][0]["line"]), (Some(1), &json!(2)));
+    assert_eq!(
+        said["sections_without_effect"],
+        json!(["remote_development"])
+    );
+    assert_eq!(check("a: [", &[]).0, Some(1));
 }

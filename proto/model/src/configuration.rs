@@ -27,6 +27,10 @@ pub use remote_development::{
 /// The largest file, in bytes (GitLab's `agent.configuration.max_configuration_file_size`).
 pub const MAX_CONFIGURATION_BYTES: usize = 128 * 1024;
 
+/// What a file may say, as JSON Schema (draft 2020-12), for editors. What no schema can say ([`parse`] can) is left out: sums,
+/// ranges within ranges, names that must differ.
+pub const SCHEMA: &str = include_str!("configuration/schema.json");
+
 /// How many problems of one file are listed; a person mends the first few and looks again.
 pub const MAX_PROBLEMS: usize = 50;
 

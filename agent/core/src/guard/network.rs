@@ -63,7 +63,7 @@ pub(super) const POLICY: &Fields = &[("spec", |walk, value| {
 })];
 
 fn direction(walk: &mut Walk<'_>, rule: &Value, peers: &'static str) {
-    if !rule[peers].as_array().is_some_and(|it| !it.is_empty()) {
+    if rule[peers].as_array().is_none_or(Vec::is_empty) {
         walk.refuse_at(
             peers,
             "open-network",

@@ -169,13 +169,9 @@ async fn follow(client: kube::Client, scope: Scope, source: Source, tell: Tell) 
     }
 }
 
-fn place<K: kube::Resource<DynamicType = ApiResource>>(
-    client: kube::Client,
-    namespace: Option<&str>,
-    resource: &ApiResource,
-) -> kube::Api<K>
+fn place<K>(client: kube::Client, namespace: Option<&str>, resource: &ApiResource) -> kube::Api<K>
 where
-    K: kube::Resource<Scope = DynamicResourceScope>,
+    K: kube::Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>,
 {
     match namespace {
         Some(namespace) => kube::Api::namespaced_with(client, namespace, resource),

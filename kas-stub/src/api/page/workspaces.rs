@@ -26,11 +26,14 @@ use crate::{
         workspaces::{self, CreateWorkspace, EndpointView, WorkspaceView},
     },
     authorization::{Action, Resource},
+    configuration::ConfigurationError,
     workspaces::workspace::{FailureSeen, Note},
 };
 
 /// Steps shown of a workspace's life, the newest.
 const SHOWN_EVENTS: usize = 50;
+/// Problems shown of a configuration file; a person mends the first few and looks again.
+const SHOWN_PROBLEMS: usize = 5;
 
 /// What list and page show alike.
 struct Shown {
@@ -73,7 +76,7 @@ impl From<AgentView> for AgentRow {
     fn from(view: AgentView) -> Self {
         let refused = view.cluster.and_then(|it| it.refused);
         let refused = refused.map(|_| "a second cluster uses its token, and is refused".to_owned());
-        let configuration = view.configuration.error.map(|error| error.message);
+        let configuration = view.configuration.error.map_or_else(Vec::new, in_lines);
         // Without the operator native workspaces run: that is no error until somebody has it.
         let operator = view.devworkspaces.filter(|it| {
             let is_wrong = it.code == OperatorState::WEBHOOK_DOWN || it.available;
@@ -92,6 +95,17 @@ impl From<AgentView> for AgentRow {
                 .collect(),
         }
     }
+}
+
+/// What is wrong with a configuration file: the message has it all where it is one thing.
+fn in_lines(error: ConfigurationError) -> Vec<String> {
+    let several = match error.problems.as_slice() {
+        [_] => &[],
+        several => several,
+    };
+    let places = several.iter().take(SHOWN_PROBLEMS);
+    let places: Vec<_> = places.map(ToString::to_string).collect();
+    [error.message].into_iter().chain(places).collect()
 }
 
 #[derive(Template)]

@@ -12,6 +12,9 @@ use super::{
 pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
     pub(super) notes: Vec<Note>,
+    /// Every mapping that was read, with its keys: the schema is compared with it.
+    #[cfg(test)]
+    pub(super) mappings: std::collections::BTreeMap<String, Vec<String>>,
 }
 
 impl Reader {
@@ -22,6 +25,11 @@ impl Reader {
         field: &str,
         known: &[&str],
     ) -> Vec<&'a Entry> {
+        #[cfg(test)]
+        {
+            let keys = known.iter().map(|key| (*key).to_owned()).collect();
+            self.mappings.insert(field.to_owned(), keys);
+        }
         let entries = match &node.value {
             Value::Mapping(entries) => entries.as_slice(),
             Value::Null => &[],

@@ -23,7 +23,10 @@ const SECTIONS: [&str; 7] = [
 
 /// What a file means, and what is wrong with it.
 pub(super) fn read(root: &Node) -> Judged {
-    let mut reader = Reader::default();
+    read_with(&mut Reader::default(), root)
+}
+
+pub(super) fn read_with(reader: &mut Reader, root: &Node) -> Judged {
     let mut configuration = ConfigurationFile::default();
     let mut wrong = BTreeSet::new();
     let entries = reader.mapping(root, "", &SECTIONS);
@@ -44,7 +47,7 @@ pub(super) fn read(root: &Node) -> Judged {
             continue;
         };
         let (problems, notes) = (reader.problems.len(), reader.notes.len());
-        read_section(&mut reader, section, &entry.node, &mut configuration);
+        read_section(reader, section, &entry.node, &mut configuration);
         if reader.problems.len() > problems {
             wrong.insert(section);
             reader.notes.truncate(notes);
@@ -53,8 +56,8 @@ pub(super) fn read(root: &Node) -> Judged {
     }
     Judged {
         configuration,
-        notes: reader.notes,
-        problems: reader.problems,
+        notes: std::mem::take(&mut reader.notes),
+        problems: std::mem::take(&mut reader.problems),
         wrong,
     }
 }

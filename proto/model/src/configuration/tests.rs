@@ -1,4 +1,5 @@
 mod remote_development;
+mod schema;
 
 use super::*;
 

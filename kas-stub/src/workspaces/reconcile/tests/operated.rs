@@ -192,3 +192,36 @@ async fn without_the_operator_a_devworkspace_is_refused_and_native_ones_are_made
     assert_eq!(status, 201, "{answer}");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn an_hour_in_which_nobody_comes_stops_a_devworkspace_and_no_native_one() {
+    let world = World::start(&[("devfile.yaml", DEVFILE)]).await;
+    let mut agent = world.agent(1).await;
+    agent.full_poll(vec![]).await;
+    for (name, backend) in [("idle", "devworkspace"), ("native", "native")] {
+        world
+            .create(json!({ "name": name, "backend": backend }))
+            .await;
+    }
+    let told = [agent.told().await.head, agent.told().await.head];
+    for head in &told {
+        let running = match head.name.as_str() {
+            "idle" => operated(&head.workspace_id, 1, A::Running, "Running", true),
+            _ => report(&head.workspace_id, 1, A::Running),
+        };
+        agent.poll(false, vec![running]).await;
+    }
+    let shown = world.show("idle").await;
+    assert_eq!(shown["next_change"]["origin"]["minutes"], 30);
+    world.clock.set_ahead(jiff::SignedDuration::from_hours(1));
+    let stopped = agent.told().await.head;
+    assert_eq!(
+        (stopped.name.as_str(), stopped.desired_state()),
+        ("idle", D::Stopped)
+    );
+    let shown = world.show("idle").await;
+    let reason = shown["desired_state_reason"].as_str().unwrap();
+    assert!(reason.contains("not used for 30 minutes"), "{reason}");
+    assert_eq!(world.show("native").await["desired_state"], "Running");
+    world.stop().await;
+}

@@ -41,6 +41,8 @@ pub(super) struct World {
     server: Option<app::Server>,
     token: String,
     git: String,
+    /// For the lives of workspaces.
+    pub(super) clock: crate::config::Clock,
 }
 
 impl World {
@@ -75,6 +77,7 @@ impl World {
             server: None,
             token: String::new(),
             git,
+            clock: crate::config::Clock::default(),
         };
         world.restart().await;
         world
@@ -99,6 +102,7 @@ impl World {
         let mut config = ServeConfig::local(self.data());
         config.git_allow_http = true;
         config.git_allow_private = true;
+        config.clock = self.clock.clone();
         // A program that another test starts at this moment holds our lock's file open until it is another program.
         let deadline = Instant::now() + PATIENCE;
         let server = loop {

@@ -12,7 +12,7 @@ use super::{read_formed, resources::read_resources};
 
 /// What one of them may have as JSON: GitLab keeps each in a column of this size.
 const MAX_COLUMN_BYTES: usize = 64 * 1024;
-/// Most editors and most classes: people choose from them.
+/// Most editors, classes and pull secrets: people choose from the first, and each of the last is read again and again.
 const MAX_CHOICES: usize = 50;
 
 pub(super) fn read_pull_secrets(
@@ -53,6 +53,7 @@ pub(super) fn read_pull_secrets(
         }
         secrets.push(ImagePullSecret { name, namespace });
     }
+    check_number(reader, node, field, secrets.len());
     check_size(reader, node, field, &secrets);
     secrets
 }
