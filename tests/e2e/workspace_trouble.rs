@@ -213,9 +213,12 @@ fn empty_server(world: &mut World) -> Result<()> {
             &agent_id,
             "--import-token-file",
             token,
+            "--project",
+            &world.git.url("group/agents"),
         ])?;
         let agent = empty.wait_agent(MAIN, "the orphan is listed", CONNECT, |agent| {
-            agent["orphans"].to_string().contains(id)
+            let allows = agent["workspaces"]["enabled"] == true;
+            allows && agent["orphans"].to_string().contains(id)
         })?;
         ensure!(agent["orphans"].to_string().contains(NAME), "{agent:#}");
         ensure!(
