@@ -302,7 +302,10 @@ fn change_configuration(
     } else {
         SECOND_CONFIGURATION
     };
-    let level = next.trim().rsplit(' ').next().unwrap_or_default();
+    let level = next
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("level: "))
+        .context("the configuration names no log level")?;
     std::fs::write(&file, next)?;
     git(&[
         "-C",
