@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use agent::rights::{Place, needed};
 use serde_json::Value;
@@ -17,6 +17,17 @@ const WORKSPACE_ROLE: &str = "agents-main-workspace";
 
 /// The chart with these settings, without what people may do.
 fn rendered(settings: &[&str]) -> Vec<Value> {
+    let output = template(settings);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_saphyr::from_multiple(&text).unwrap()
+}
+
+fn template(settings: &[&str]) -> Output {
     let mut helm = Command::new(harness::tools::helm().unwrap());
     helm.args(["template", "main"]).arg(tests::release::chart());
     helm.args(["--kube-version", "1.33.0"]);
@@ -29,14 +40,7 @@ fn rendered(settings: &[&str]) -> Vec<Value> {
     for setting in settings {
         helm.args(["--set", setting]);
     }
-    let output = helm.output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_saphyr::from_multiple(&text).unwrap()
+    helm.output().unwrap()
 }
 
 /// What the roles of one place give.
@@ -207,5 +211,16 @@ fn what_workspaces_may_have_reaches_the_agent() {
         other
             .iter()
             .all(|it| !it.starts_with("--workspaces-cluster-role"))
+    );
+}
+
+#[test]
+fn workspaces_do_not_share_the_agents_own_namespace() {
+    let setting = format!("workspaces.sharedNamespace={NAMESPACE}");
+    let output = template(&[&setting]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && text.contains("own namespace"),
+        "{text}"
     );
 }

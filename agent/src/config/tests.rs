@@ -87,6 +87,7 @@ fn what_workspaces_may_have_is_said_at_the_start() {
     for (flag, expected) in [
         ("--workspaces-kinds=Node", "it knows ResourceQuota"),
         ("--workspaces-cluster-role=role", "SERVICE_ACCOUNT_NAME"),
+        ("--workspaces-shared-namespace=ns", "agent's own namespace"),
     ] {
         let error = parse(&[address, flag]).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

@@ -88,6 +88,14 @@ pub enum WorkspacesError {
         "--workspaces-cluster-role needs SERVICE_ACCOUNT_NAME from the downward API (spec.serviceAccountName)"
     )]
     ServiceAccount,
+    /// `--workspaces-shared-namespace` is the agent's own: its token is there, and workspaces' Pods could pass for its own.
+    #[error(
+        "--workspaces-shared-namespace: {namespace:?} is the agent's own namespace, where its token is; name another one"
+    )]
+    OwnNamespace {
+        /// As written.
+        namespace: String,
+    },
 }
 
 fn known() -> String {
@@ -116,6 +124,10 @@ impl WorkspacesArgs {
         if let Some(kind) = kinds.iter().find(is_unknown) {
             return Err(WorkspacesError::Kind { kind: kind.clone() });
         }
+        let shared_namespace = workspaces_shared_namespace.filter(|name| !name.is_empty());
+        if let Some(namespace) = shared_namespace.clone().filter(|it| it == pod_namespace) {
+            return Err(WorkspacesError::OwnNamespace { namespace });
+        }
         let role = match workspaces_cluster_role.filter(|name| !name.is_empty()) {
             None => None,
             Some(cluster_role) => Some(Role {
@@ -136,7 +148,7 @@ impl WorkspacesArgs {
                 kinds: (!kinds.is_empty()).then_some(kinds),
                 isolating_runtime_classes: set(workspaces_isolating_runtime_classes),
                 require_network_policy: workspaces_require_network_policy,
-                shared_namespace: workspaces_shared_namespace.filter(|name| !name.is_empty()),
+                shared_namespace,
             },
             role,
         })

@@ -61,6 +61,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.config.token .Values.config.secretName }}
 {{- fail "set config.token or config.secretName, not both" }}
 {{- end }}
+{{- if eq .Values.workspaces.sharedNamespace .Release.Namespace }}
+{{- fail "workspaces.sharedNamespace is the release's own namespace, where the agent's token is: name another one" }}
+{{- end }}
 {{- if not (or .Values.config.token .Values.config.secretName) }}
 {{- $_ := required "config.token (from `kas-stub agent create NAME`) or config.secretName is needed" "" }}
 {{- end }}
