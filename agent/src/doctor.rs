@@ -81,7 +81,10 @@ pub async fn examine(config: &Config) -> Report {
 /// The arguments, with the agent's own in front where none of the agent's are given: a container's first process is the
 /// agent, and `kubectl exec` gives a second one its environment, but not its flags.
 fn with_flags_of(first: &[u8], given: Vec<String>) -> Vec<String> {
+    // Each word ends with a zero byte.
     let words: Vec<String> = first
+        .strip_suffix(&[0])
+        .unwrap_or(first)
         .split(|byte| *byte == 0)
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect();
@@ -90,8 +93,7 @@ fn with_flags_of(first: &[u8], given: Vec<String>) -> Vec<String> {
         .is_some_and(|program| Path::new(program).file_name() == Some("agent".as_ref()));
     let has_own = given.iter().any(|word| word.starts_with("--kas-address"));
     let own = if is_agent && !has_own {
-        // The last of them is what follows the last zero byte: nothing.
-        &words[1..words.len() - 1]
+        &words[1..]
     } else {
         &[]
     };
@@ -131,7 +133,7 @@ mod tests {
             with_flags_of(first, other),
             ["agent doctor", "--kas-address=grpc://other"]
         );
-        for elsewhere in [&b"/sbin/init\0"[..], b""] {
+        for elsewhere in [&b"/sbin/init\0"[..], b"/agent\0", b"agent", b""] {
             assert_eq!(with_flags_of(elsewhere, Vec::new()), ["agent doctor"]);
         }
     }

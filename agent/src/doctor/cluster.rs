@@ -122,8 +122,8 @@ async fn storage(client: &kube::Client, config: &Config) -> Check {
     )
 }
 
-/// Namespaces in which the agent may be allowed to try: that of all workspaces, or its own and some of workspaces, which may be another
-/// agent's.
+/// Namespaces in which the agent may be allowed to try: that of all workspaces, or its own and some of workspaces, which may
+/// be another agent's.
 async fn places(client: &kube::Client, config: &Config) -> Vec<String> {
     if let Some(shared) = &config.workspaces.policy.shared_namespace {
         return vec![shared.clone()];

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::ASK_TIMEOUT;
-use super::report::Check;
+use super::report::{Check, Verdict};
 use crate::config::{Config, VERSION};
 use crate::convert;
 use crate::kas::{Connector, Credentials, health::chain};
@@ -31,7 +31,7 @@ pub(super) async fn examine(config: &Config) -> Vec<Check> {
         Some(proxy) => proxy.uri.host().unwrap_or_default().to_owned(),
     };
     let resolved = name("name", &host).await;
-    let is_resolved = resolved.advice.is_empty();
+    let is_resolved = resolved.verdict == Verdict::Ok;
     checks.push(resolved);
     let connector = match connector(config).await {
         Ok(connector) => connector,
@@ -278,7 +278,6 @@ pub(super) fn clock(name: &'static str, whose: &str, other: Timestamp, now: Time
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::report::Verdict;
 
     #[test]
     fn clocks_that_are_minutes_apart_are_told_of() {

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+    process::Command,
+};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     agent::{ScriptedAgent, next_configuration, nothing_comes},
@@ -131,6 +137,67 @@ async fn backend(
     Ok(response
         .body(Full::new(Bytes::copy_from_slice(&output[end + 4..])))
         .unwrap())
+}
+
+/// TLS in front of a project; its address.
+async fn behind_tls(project: &Project, config: rustls::ServerConfig) -> String {
+    let plain = project.url.trim_start_matches("http://").to_owned();
+    let (plain, path) = plain.split_once('/').unwrap();
+    let plain = plain.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, plain) = (acceptor.clone(), plain.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let mut behind = TcpStream::connect(plain).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
+            });
+        }
+    });
+    format!("https://localhost:{port}/{path}")
+}
+
+#[tokio::test]
+async fn a_git_server_of_a_private_authority_is_read_when_that_is_named() {
+    crate::support::install_provider();
+    let project = Project::serve().await;
+    let commit = project.push(&[(PATH, &file("debug"))]).await;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let url = behind_tls(&project, config).await;
+    let authority = project.folder.path().join("ca.crt");
+    std::fs::write(&authority, made.cert.pem()).unwrap();
+    for (named, expected) in [(Some(authority), None), (None, Some("certificate"))] {
+        let server = TestServer::start_with(|config| {
+            config.git_allow_private = true;
+            config.git_ca_file = named;
+        })
+        .await;
+        server.create_agent("a", Some(&url)).await;
+        let shown = server
+            .wait_for_agent("a", |agent| {
+                let configuration = &agent["configuration"];
+                !configuration["commit"].is_null() || !configuration["error"].is_null()
+            })
+            .await;
+        let configuration = &shown["configuration"];
+        match expected {
+            None => assert_eq!(configuration["commit"], *commit, "{shown:#}"),
+            Some(text) => assert!(
+                configuration["error"].to_string().contains(text),
+                "{shown:#}"
+            ),
+        }
+    }
 }
 
 async fn server() -> TestServer {

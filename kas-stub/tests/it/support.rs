@@ -51,6 +51,13 @@ pub(crate) const WORKSPACES_ON: (&str, &str) = (
     "remote_development: {enabled: true}\n",
 );
 
+/// What every use of TLS needs first.
+pub(crate) fn install_provider() {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+}
+
 impl TestServer {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
@@ -64,9 +71,7 @@ impl TestServer {
         folder: tempfile::TempDir,
         change: impl FnOnce(&mut ServeConfig),
     ) -> Self {
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
+        install_provider();
         let mut config = ServeConfig::local(folder.path().join("data"));
         config.timing.find_tunnel = Duration::from_millis(500);
         config.timing.stop_grace = Duration::from_secs(2);
